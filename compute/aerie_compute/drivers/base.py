@@ -4,7 +4,8 @@
 Invariants every driver keeps (the conformance suite in tests/drivers/compute checks them):
 
 * Every method may be called again after a crash in the middle of it, and ends in the same place.
-* Calls for different servers may run at the same time from different threads; the caller serialises the calls for one server.
+* Calls for different servers may run at the same time from different threads; the caller serialises the calls for one
+  server.
 * A guest outlives the process that started it. A new process finds it again through ``list_guests``.
 * ``destroy`` leaves nothing: no domain, no file, no socket.
 * Only guests this project made are listed or touched.
@@ -45,8 +46,10 @@ class RebootKind(StrEnum):
 class DriverError(Exception):
     """The driver could not do it.
 
-    ``code`` is stable and machine readable. ``elsewhere`` says whether another host may succeed, ``again`` whether the same
-    call on the same host may succeed later. ``public`` is a sentence fit for the owner of the server: no paths, no hosts.
+    ``code`` is stable and machine readable. ``elsewhere`` says whether another host may succeed, ``again`` whether the
+    same
+    call on the same host may succeed later. ``public`` is a sentence fit for the owner of the server: no paths, no
+    hosts.
     """
 
     code = "driver_error"
@@ -161,7 +164,8 @@ class Nic:
 class GuestSpec:
     """All a driver needs to build one guest.
 
-    ``nics`` are in the order of the guest's cards. ``root_gib`` 0 means: as big as the image. ``config_files`` is the content
+    ``nics`` are in the order of the guest's cards. ``root_gib`` 0 means: as big as the image. ``config_files`` is the
+    content
     of the config drive, path (``openstack/latest/meta_data.json``) to bytes, empty when ``config_drive`` is false.
     """
 
@@ -185,7 +189,8 @@ class GuestSpec:
     def to_document(self) -> dict[str, Any]:
         """The same as plain JSON types, for the wire; ``config_files`` as text (they are JSON and user data in latin-1)."""
         doc = {name: getattr(self, name) for name in self.__slots__}
-        doc["image"] = {**{n: getattr(self.image, n) for n in self.image.__slots__}, "properties": dict(self.image.properties)}
+        doc["image"] = {name: getattr(self.image, name) for name in self.image.__slots__}
+        doc["image"]["properties"] = dict(self.image.properties)
         doc["nics"] = [asdict(nic) for nic in self.nics]
         doc["config_files"] = {path: data.decode("latin-1") for path, data in self.config_files.items()}
         doc["extra_specs"] = dict(self.extra_specs)
@@ -193,7 +198,10 @@ class GuestSpec:
 
     @classmethod
     def from_document(cls, doc: Mapping[str, Any]) -> GuestSpec:
-        """The inverse of ``to_document``. Keys this release does not know are ignored, so that a newer sender can talk to it."""
+        """The inverse of ``to_document``.
+
+        Keys this release does not know are ignored, so that a newer sender can talk to it.
+        """
         known = {name: doc[name] for name in cls.__slots__ if name in doc}
         image = doc["image"]
         known["image"] = ImageFacts(**{n: image[n] for n in ImageFacts.__slots__ if n in image})
@@ -206,7 +214,8 @@ class GuestSpec:
 class HostResources:
     """What the host has in all (not what is left). ``reserved_*`` is to be kept for the host itself.
 
-    ``hypervisor_version`` is an integer like 7002018 for 7.2.18. ``cpu_info`` is plain JSON data: arch, model, vendor, features,
+    ``hypervisor_version`` is an integer like 7002018 for 7.2.18. ``cpu_info`` is plain JSON data: arch, model, vendor,
+    features,
     topology. ``supported`` lists (arch, virt type, guest kind), best first, for example ("x86_64", "qemu", "hvm").
     """
 
@@ -278,7 +287,10 @@ class Driver(ABC):
 
     @abstractmethod
     def init_host(self) -> None:
-        """Connect, choose the kind of virtualisation, make directories. Raises HypervisorUnavailable. Touches no guest."""
+        """Connect, choose the kind of virtualisation, make directories.
+
+        Raises HypervisorUnavailable. Touches no guest.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -305,14 +317,16 @@ class Driver(ABC):
 
     @abstractmethod
     def prepare(self, spec: GuestSpec, fetch_image: FetchImage) -> None:
-        """Make the guest's disks and config drive. Disks that exist are kept as they are; half-made ones are made again.
+        """Make the guest's disks and config drive. Disks that exist are kept as they are; half-made ones are made
+        again.
 
         Raises ImageRefused, ImageUnavailable, HostExhausted.
         """
 
     @abstractmethod
     def start(self, spec: GuestSpec) -> None:
-        """Define the guest from ``spec`` and let it run. A running or paused guest is left alone; a suspended one is restored.
+        """Define the guest from ``spec`` and let it run. A running or paused guest is left alone; a suspended one is
+        restored.
 
         Raises GuestNotFound (nothing prepared), PortNotWired, HostExhausted.
         """
@@ -336,7 +350,10 @@ class Driver(ABC):
 
     @abstractmethod
     def reboot(self, spec: GuestSpec, kind: RebootKind, timeout: float) -> None:
-        """SOFT: as ``stop`` with ``timeout`` and then ``start``; HARD: switch off and ``start`` from ``spec``. Raises GuestNotFound."""
+        """SOFT: as ``stop`` with ``timeout`` and then ``start``; HARD: switch off and ``start`` from ``spec``.
+
+        Raises GuestNotFound.
+        """
 
     @abstractmethod
     def pause(self, server_id: str) -> None:
@@ -358,7 +375,10 @@ class Driver(ABC):
 
     @abstractmethod
     def snapshot(self, server_id: str, destination: Path) -> SnapshotFacts:
-        """Write the root disk, flattened, as qcow2 to ``destination``; a running guest goes on running. Raises GuestNotFound."""
+        """Write the root disk, flattened, as qcow2 to ``destination``; a running guest goes on running.
+
+        Raises GuestNotFound.
+        """
 
     @abstractmethod
     def resize(self, spec: GuestSpec) -> None:
@@ -373,11 +393,17 @@ class Driver(ABC):
 
     @abstractmethod
     def revert_resize(self, server_id: str) -> None:
-        """Bring back the disks from before ``resize``; the guest must be off. No copy there is success. Raises InvalidGuestState."""
+        """Bring back the disks from before ``resize``; the guest must be off.
+
+        No copy there is success. Raises InvalidGuestState.
+        """
 
     @abstractmethod
     def rescue(self, spec: GuestSpec, image: ImageFacts, fetch_image: FetchImage) -> None:
-        """Start the guest from a disk made of ``image``, its own root disk attached second. Raises as ``prepare`` and ``start``."""
+        """Start the guest from a disk made of ``image``, its own root disk attached second.
+
+        Raises as ``prepare`` and ``start``.
+        """
 
     @abstractmethod
     def unrescue(self, spec: GuestSpec) -> None:
