@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may do what: oslo.policy with the rules that the operation table declares.
+
+`policy.yaml` of the service overrides any of them and is read again when it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from oslo_config import cfg
+from oslo_policy import policy as oslo
+
+from aerie_common.context import Context
+from aerie_common.errors import PolicyNotAuthorized
+
+# The check strings that operations use. Roles imply one another: admin > manager > member > reader.
+ANYONE = "@"
+ADMIN = "rule:admin"
+ADMIN_OR_SERVICE = "rule:admin or role:service"
+PROJECT_READER = "rule:admin or (role:reader and project_id:%(project_id)s)"
+PROJECT_MEMBER = "rule:admin or (role:member and project_id:%(project_id)s)"
+PROJECT_MANAGER = "rule:admin or (role:manager and project_id:%(project_id)s)"
+OWN_USER = "rule:admin or user_id:%(user_id)s"
+
+BASE_RULES = (
+    oslo.RuleDefault("admin", "role:admin or is_admin:True", "Administers the cloud."),
+    oslo.RuleDefault("service", "role:service", "Another service of this cloud."),
+)
+
+
+class Policy:
+    """The rules of one service."""
+
+    def __init__(self, conf: cfg.ConfigOpts, rules: Iterable[tuple[str, str, str]]) -> None:
+        """rules: (name, check string, description)."""
+        self._enforcer = oslo.Enforcer(conf)
+        self._enforcer.suppress_default_change_warnings = True
+        self._enforcer.register_defaults(list(BASE_RULES))
+        seen: dict[str, str] = {}
+        for name, check, description in rules:
+            if seen.setdefault(name, check) != check:
+                raise ValueError(f"policy {name} has two defaults: {seen[name]!r} and {check!r}")
+            if name not in self._enforcer.registered_rules:
+                self._enforcer.register_default(oslo.RuleDefault(name, check, description))
+        self._enforcer.load_rules()
+
+    def allows(self, ctx: Context, name: str, target: Mapping[str, Any] | None = None) -> bool:
+        """May this caller do `name` to the target (whose project_id, user_id, ... the rule looks at)?
+
+        Without a target the rule is asked about the caller's own project and user."""
+        credentials = ctx.credentials()
+        if target is None:
+            target = {"project_id": ctx.project_id, "user_id": ctx.user_id, "domain_id": ctx.domain_id}
+        return bool(self._enforcer.enforce(name, dict(target), credentials, do_raise=False))
+
+    def check(self, ctx: Context, name: str, target: Mapping[str, Any] | None = None) -> None:
+        """Raise PolicyNotAuthorized unless allows()."""
+        if not self.allows(ctx, name, target):
+            raise PolicyNotAuthorized(action=name)
+
+    def is_admin(self, ctx: Context) -> bool:
+        """Does this caller administer the cloud?"""
+        return bool(self._enforcer.enforce("admin", {}, ctx.credentials(), do_raise=False))
