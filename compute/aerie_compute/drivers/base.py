@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 
@@ -47,8 +48,7 @@ class DriverError(Exception):
     """The driver could not do it.
 
     ``code`` is stable and machine readable. ``elsewhere`` says whether another host may succeed, ``again`` whether the
-    same
-    call on the same host may succeed later. ``public`` is a sentence fit for the owner of the server: no paths, no
+    same call on the same host may succeed later. ``public`` is a sentence fit for the owner of the server: no paths, no
     hosts.
     """
 
@@ -118,6 +118,14 @@ class HypervisorUnavailable(DriverError):
     public = "The hypervisor does not answer."
 
 
+class Interrupted(DriverError):
+    """The caller took back what it asked for while the driver was waiting."""
+
+    code = "interrupted"
+    elsewhere = False
+    public = "The operation was given up."
+
+
 class NotSupported(DriverError):
     """This driver never does that."""
 
@@ -165,8 +173,7 @@ class GuestSpec:
     """All a driver needs to build one guest.
 
     ``nics`` are in the order of the guest's cards. ``root_gib`` 0 means: as big as the image. ``config_files`` is the
-    content
-    of the config drive, path (``openstack/latest/meta_data.json``) to bytes, empty when ``config_drive`` is false.
+    content of the config drive, path (``openstack/latest/meta_data.json``) to bytes, empty when ``config_drive`` is false.
     """
 
     server_id: str
@@ -187,7 +194,7 @@ class GuestSpec:
     extra_specs: Mapping[str, str] = field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
-        """The same as plain JSON types, for the wire; ``config_files`` as text (they are JSON and user data in latin-1)."""
+        """The same as plain JSON types, for the wire. ``config_files`` become latin-1 text."""
         doc = {name: getattr(self, name) for name in self.__slots__}
         doc["image"] = {name: getattr(self.image, name) for name in self.image.__slots__}
         doc["image"]["properties"] = dict(self.image.properties)
@@ -215,8 +222,7 @@ class HostResources:
     """What the host has in all (not what is left). ``reserved_*`` is to be kept for the host itself.
 
     ``hypervisor_version`` is an integer like 7002018 for 7.2.18. ``cpu_info`` is plain JSON data: arch, model, vendor,
-    features,
-    topology. ``supported`` lists (arch, virt type, guest kind), best first, for example ("x86_64", "qemu", "hvm").
+    features, topology. ``supported`` lists (arch, virt type, guest kind), best first, for example ("x86_64", "qemu", "hvm").
     """
 
     hostname: str
@@ -342,17 +348,17 @@ class Driver(ABC):
         """Raises GuestNotFound."""
 
     @abstractmethod
-    def stop(self, server_id: str, timeout: float) -> None:
+    def stop(self, server_id: str, timeout: float, cancel: Event | None = None) -> None:
         """Ask the guest to shut down (ACPI), wait ``timeout`` seconds, then switch it off. Off already is success.
 
-        ``timeout`` 0 switches off at once. Raises GuestNotFound.
+        ``timeout`` 0 switches off at once. Raises GuestNotFound, and Interrupted when ``cancel`` is set while waiting.
         """
 
     @abstractmethod
-    def reboot(self, spec: GuestSpec, kind: RebootKind, timeout: float) -> None:
+    def reboot(self, spec: GuestSpec, kind: RebootKind, timeout: float, cancel: Event | None = None) -> None:
         """SOFT: as ``stop`` with ``timeout`` and then ``start``; HARD: switch off and ``start`` from ``spec``.
 
-        Raises GuestNotFound.
+        Raises as ``stop`` and ``start``.
         """
 
     @abstractmethod
