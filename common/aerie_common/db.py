@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way to SQL: one engine per URL, short transactions, retry of whole transactions, column types, paging.
+
+Invariant: every statement runs inside `Database.read()` or `Database.write()`, each of which is exactly one
+transaction that has ended (committed or rolled back) when the block is left. Nothing waits on a network peer other
+than the database inside such a block. MariaDB, PostgreSQL and SQLite behave alike: READ COMMITTED or better, rows
+matched (not rows changed) are counted, foreign keys hold, times are naive UTC with microseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import os
+import select
+import sqlite3
+import tempfile
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import orjson
+import sqlalchemy as sa
+from oslo_db import api as oslo_db_api
+from oslo_db import exception as db_exc
+from oslo_db.sqlalchemy import exc_filters
+from sqlalchemy import event
+from sqlalchemy.dialects import mysql
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_COMMIT_CALLBACKS = "aerie_commit_callbacks"
+
+
+class CommitUnknown(db_exc.DBError):
+    """The connection broke during COMMIT, so nobody knows whether the change took place. Never retried blindly."""
+
+
+# --------------------------------------------------------------------------------------------------- values and types
+
+
+def new_id() -> str:
+    """A random UUID in its canonical text form, the id of every subject."""
+    return str(uuid.uuid4())
+
+
+def utcnow() -> datetime.datetime:
+    """The present as naive UTC with microseconds, the only kind of time the database holds."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+Id = sa.String(64)
+"""Ids: a UUID with or without dashes, or another system's id of at most 64 characters."""
+
+DateTime = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+"""Naive UTC; MariaDB would drop the microseconds of a plain DATETIME."""
+
+BigText = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+"""Text of up to 16 MiB."""
+
+BigSerial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""A 64 bit key that counts up by itself (SQLite does so only for INTEGER)."""
+
+
+class Json(sa.types.TypeDecorator[Any]):
+    """A JSON document kept as text, so that it is the same in every database. None is NULL."""
+
+    impl = BigText
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+        return None if value is None else orjson.loads(value)
+
+
+def timestamps() -> list[sa.Column[Any]]:
+    """`created_at` (set on insert) and `updated_at` (set on every update), for a table's definition."""
+    return [
+        sa.Column("created_at", DateTime, nullable=False, default=utcnow),
+        sa.Column("updated_at", DateTime, nullable=True, onupdate=utcnow),
+    ]
+
+
+# ----------------------------------------------------------------------------------------------------------- database
+
+
+class Database:
+    """One database and its small connection pool. Cheap to make: nothing connects before the first transaction.
+
+    Safe across fork: a child starts with an empty pool and leaves its parent's connections alone. A `sqlite://` URL
+    without a path is a private file that goes away with the process (SQLite's true in-memory mode has one connection).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        echo: bool = False,
+        pool_size: int = 5,
+        max_overflow: int = 20,
+        pool_timeout: float = 30.0,
+        pool_recycle: int = 3600,
+    ) -> None:
+        parsed = sa.make_url(url)
+        if parsed.drivername in ("mysql", "mariadb", "mariadb+pymysql"):
+            parsed = parsed.set(drivername="mysql+pymysql")
+        if parsed.get_backend_name() == "mysql" and "charset" not in parsed.query:
+            parsed = parsed.update_query_dict({"charset": "utf8mb4"})
+        if parsed.get_backend_name() == "sqlite" and not parsed.database:
+            parsed = parsed.set(database=_private_file(self))
+        self.url = parsed
+        self.dialect = parsed.get_backend_name()
+        self._arguments = {
+            "echo": echo,
+            "pool_size": pool_size,
+            "max_overflow": max_overflow,
+            "pool_timeout": pool_timeout,
+            "pool_recycle": pool_recycle,
+        }
+        self._lock = threading.Lock()
+        self._engine: sa.Engine | None = None
+        self._subscribers: dict[str, list[Callable[[list[Any]], None]]] = {}
+        _databases.add(self)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The SQLAlchemy engine, made at first use. Only migrations and this module need it."""
+        if self._engine is None:
+            with self._lock:
+                if self._engine is None:
+                    self._engine = _make_engine(self.url, self._arguments)
+        return self._engine
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction for reading; it is rolled back at the end."""
+        with self.engine.connect() as conn:
+            yield conn
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction for writing; committed at the end, rolled back if the block raises.
+
+        Callbacks asked for by `on_commit` and `publish` run right after the commit, outside the transaction.
+        """
+        with self.engine.connect() as conn:
+            # The option reaches the "begin" event: SQLite takes its one write lock here rather than deadlock later.
+            conn = conn.execution_options(aerie_write=True)
+            info = conn.info
+            info[_COMMIT_CALLBACKS] = None
+            _inside.depth = getattr(_inside, "depth", 0) + 1
+            try:
+                yield conn
+            finally:
+                _inside.depth -= 1
+            callbacks = info[_COMMIT_CALLBACKS]
+            try:
+                conn.commit()
+            except db_exc.DBConnectionError as error:
+                raise CommitUnknown(error) from error
+        if callbacks:
+            self._after_commit(callbacks)
+
+    def subscribe(self, topic: str, callback: Callable[[list[Any]], None]) -> None:
+        """Call `callback(values)` after each commit, in this process, in which somebody published on `topic`."""
+        self._subscribers.setdefault(topic, []).append(callback)
+
+    def unsubscribe(self, topic: str, callback: Callable[[list[Any]], None]) -> None:
+        """The inverse of subscribe."""
+        self._subscribers.get(topic, []).remove(callback)
+
+    def create_all(self, metadata: sa.MetaData) -> None:
+        """Create the tables that do not exist. Tests and all-in-one use it; installations use migrations."""
+        metadata.create_all(self.engine)
+
+    def dispose(self) -> None:
+        """Close every pooled connection; the database can be used again afterwards."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+    def _after_commit(self, callbacks: list[tuple[str | None, Any]]) -> None:
+        topics: dict[str, list[Any]] = {}
+        for topic, value in callbacks:
+            if topic is None:
+                value()
+            else:
+                topics.setdefault(topic, []).append(value)
+        for topic, values in topics.items():
+            for subscriber in list(self._subscribers.get(topic, ())):
+                subscriber(values)
+
+    def _forget(self) -> None:
+        """In a forked child: drop the inherited engine without closing the parent's sockets."""
+        self._lock = threading.Lock()
+        if self._engine is not None:
+            self._engine.dispose(close=False)
+            self._engine = None
+
+
+def on_commit(conn: sa.Connection, callback: Callable[[], None]) -> None:
+    """Run `callback()` right after this write transaction has been committed; never if it is not."""
+    _callbacks(conn).append((None, callback))
+
+
+def publish(conn: sa.Connection, topic: str, value: Any = None) -> None:
+    """Tell this process's subscribers of `topic` after the commit of this write transaction."""
+    _callbacks(conn).append((topic, value))
+
+
+def _callbacks(conn: sa.Connection) -> list[tuple[str | None, Any]]:
+    callbacks: list[tuple[str | None, Any]] | None = conn.info.get(_COMMIT_CALLBACKS)
+    if callbacks is None:
+        callbacks = conn.info[_COMMIT_CALLBACKS] = []
+    return callbacks
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_inside = threading.local()
+
+
+def _forget_all() -> None:
+    for database in list(_databases):
+        database._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _private_file(owner: Database) -> str:
+    folder = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    directory = tempfile.TemporaryDirectory(prefix="aerie-", dir=folder)
+    weakref.finalize(owner, _remove_if_owner, directory, os.getpid())
+    return os.path.join(directory.name, "private.sqlite")
+
+
+def _remove_if_owner(directory: tempfile.TemporaryDirectory[str], pid: int) -> None:
+    if os.getpid() == pid:
+        directory.cleanup()
+    else:
+        directory._finalizer.detach()  # type: ignore[attr-defined]  # a forked child must not delete its parent's file
+
+
+def _make_engine(url: sa.URL, arguments: dict[str, Any]) -> sa.Engine:
+    backend = url.get_backend_name()
+    options: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
+    if backend == "sqlite":
+        options = {"connect_args": {"timeout": 15.0, "check_same_thread": False}, "poolclass": sa.QueuePool}
+    elif backend == "mysql":
+        options["connect_args"] = {
+            "connect_timeout": 5,
+            "init_command": "SET sql_mode='TRADITIONAL', time_zone='+00:00'",
+        }
+    # read() and write() always end their transaction, so the pool's own ROLLBACK would be one more round trip.
+    engine = sa.create_engine(url, pool_reset_on_return=None, **options, **arguments)
+    exc_filters.register_engine(engine)
+    if backend == "sqlite":
+        event.listen(engine, "connect", _sqlite_connect)
+        event.listen(engine, "begin", _sqlite_begin)
+    else:
+        event.listen(engine, "checkout", _refuse_dead_connection)
+    return engine
+
+
+def _sqlite_connect(dbapi_connection: sqlite3.Connection, record: Any) -> None:
+    dbapi_connection.isolation_level = None  # the driver begins nothing by itself: _sqlite_begin does
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=15000"):
+        dbapi_connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _sqlite_begin(conn: sa.Connection) -> None:
+    conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get("aerie_write") else "BEGIN")
+
+
+def _refuse_dead_connection(dbapi_connection: Any, record: Any, proxy: Any) -> None:
+    """An idle connection has nothing to read; if it has, the server hung up. Costs no round trip, unlike a ping."""
+    sock = getattr(dbapi_connection, "_sock", dbapi_connection)
+    if sock is None:
+        raise sa.exc.DisconnectionError("the connection is closed")
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    if poll.poll(0):
+        raise sa.exc.InvalidatePoolError("the server closed the connection")
+
+
+# -------------------------------------------------------------------------------------------------------------- retry
+
+
+def _sqlite_busy(error: Exception) -> bool:
+    return isinstance(error, db_exc.DBError) and "database is locked" in str(error)
+
+
+_retry = oslo_db_api.wrap_db_retry(
+    max_retries=10,
+    retry_interval=0.05,
+    max_retry_interval=1.0,
+    inc_retry_interval=True,
+    retry_on_disconnect=True,
+    retry_on_deadlock=True,
+    exception_checker=_sqlite_busy,
+)
+
+
+def retried(function: Callable[P, R]) -> Callable[P, R]:
+    """Run the whole function again (at most 10 times, within about 7 s) after a deadlock, a lost connection or a busy
+    SQLite. For functions that open their own transactions and have no other effect: every public logic function.
+
+    Called from within an open write transaction it does nothing: only the outermost call can repeat the whole.
+    """
+    repeat: Callable[P, R] = _retry(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        depth = getattr(_inside, "depth", 0)
+        if depth:
+            return function(*args, **kwargs)
+        return repeat(*args, **kwargs)
+
+    return wrapper
+
+
+# --------------------------------------------------------------------------------------------------------- statements
+
+
+def condition(column: sa.ColumnElement[Any], value: Any) -> sa.ColumnElement[bool]:
+    """`column = value`; a list, tuple, set or frozenset means any of them, None means NULL."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        plain = [v for v in value if v is not None]
+        test = column.in_(plain)
+        return test if len(plain) == len(value) else sa.or_(test, column.is_(None))
+    if value is None:
+        return column.is_(None)
+    equal: sa.ColumnElement[bool] = column == value
+    return equal
+
+
+def compare_and_swap(conn: sa.Connection, table: sa.Table, where: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Update the one row that matches `where` (values as for `condition`); False if it has changed or is gone."""
+    statement = sa.update(table).where(*(condition(table.c[name], value) for name, value in where.items()))
+    return bool(conn.execute(statement.values(dict(values))).rowcount == 1)
+
+
+def insert_if_absent(conn: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+    """Insert a row unless its key exists; True if this call inserted it. Never breaks the transaction."""
+    if conn.dialect.name in ("mysql", "mariadb"):
+        return bool(conn.execute(sa.insert(table).prefix_with("IGNORE").values(dict(values))).rowcount == 1)
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    insert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
+    return bool(conn.execute(insert(table).values(dict(values)).on_conflict_do_nothing()).rowcount == 1)
+
+
+def paginate(
+    query: sa.Select[Any],
+    *,
+    sort: Sequence[tuple[sa.ColumnElement[Any], str]],
+    marker: Any = None,
+    limit: int | None = None,
+) -> sa.Select[Any]:
+    """Order `query`, start it after the row `marker` and bound it: keyset paging, so page 1000 costs what page 1 does.
+
+    `sort` is a list of (column, "asc" | "desc"); the last column must be unique. `marker` is the last row of the
+    page before: a mapping, a row or an object with the columns' names. NULLs come first when ascending, everywhere.
+    """
+    keys: list[tuple[sa.ColumnElement[Any], bool, Any]] = []
+    for column, direction in sort:
+        if direction not in ("asc", "desc"):
+            raise ValueError(f"sort direction {direction!r}")
+        down = direction == "desc"
+        value = None if marker is None else _marker_value(marker, column)
+        if getattr(column, "nullable", True):
+            present = sa.case((column.is_(None), 0), else_=1)
+            keys.append((present, down, None if marker is None else int(value is not None)))
+        if value is not None or marker is None:
+            keys.append((column, down, value))
+        else:
+            keys.append((column, down, _SAME))
+    if marker is not None:
+        alternatives: list[sa.ColumnElement[bool]] = []
+        equal: list[sa.ColumnElement[bool]] = []
+        for column, down, value in keys:
+            if value is _SAME:  # both NULL, told apart by the keys that follow
+                continue
+            alternatives.append(sa.and_(*equal, column < value if down else column > value))
+            equal.append(column == value)
+        query = query.where(sa.or_(*alternatives))
+    query = query.order_by(*(column.desc() if down else column.asc() for column, down, _ in keys))
+    return query if limit is None else query.limit(limit)
+
+
+_SAME = object()
+
+
+def _marker_value(marker: Any, column: sa.ColumnElement[Any]) -> Any:
+    name: str = column.key or ""
+    if isinstance(marker, sa.Row):
+        return marker._mapping[name]
+    return marker[name] if isinstance(marker, Mapping) else getattr(marker, name)
+
+
+# ------------------------------------------------------------------------------------------------------------- tests
+
+
+class QueryCount:
+    """Statements seen so far; compares and prints as a number."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    @property
+    def count(self) -> int:
+        return len(self.statements)
+
+    def __int__(self) -> int:
+        return len(self.statements)
+
+    def __eq__(self, other: object) -> bool:
+        return len(self.statements) == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{len(self.statements)} statements", *self.statements])
+
+
+@contextlib.contextmanager
+def count_queries(db: Database) -> Iterator[QueryCount]:
+    """Count the statements that reach the database in this block, for tests that a list has a fixed number."""
+    counter = QueryCount()
+
+    def seen(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
+        if not statement.startswith(("BEGIN", "SAVEPOINT", "RELEASE")):
+            counter.statements.append(statement)
+
+    event.listen(db.engine, "before_cursor_execute", seen)
+    try:
+        yield counter
+    finally:
+        event.remove(db.engine, "before_cursor_execute", seen)
