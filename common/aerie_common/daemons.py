@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running daemons: one alone, or a host's whole role under one forking parent.
+
+The parent imports everything once, freezes the garbage collector's view of it and forks each daemon, so that a daemon
+costs what it changes and not what it imports. It restarts what dies and passes signals on (cotyledon). Each child gives
+up root unless its Daemon row keeps it.
+"""
+
+from __future__ import annotations
+
+import gc
+import grp
+import logging
+import os
+import pwd
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import cotyledon
+import sdnotify
+import setproctitle
+from oslo_config import cfg
+
+from aerie_common import config, log
+from aerie_common.service import Daemon, ServiceSpec, Stoppable
+
+LOG = logging.getLogger(__name__)
+UNPRIVILEGED_USER = "aerie"
+
+
+def configure(spec: ServiceSpec, daemon: Daemon, config_dir: Path) -> cfg.ConfigOpts:
+    """The daemon's configuration, from `<config_dir>/<daemon.config>.conf`."""
+    path = config_dir / f"{daemon.config}.conf"
+    if not path.exists():
+        raise SystemExit(f"{daemon.name}: {path} does not exist. Make it from the sample in etc/aerie/.")
+    return config.load(spec.new_conf(), [path])
+
+
+def drop_privileges() -> None:
+    """Become the unprivileged user, where this process is root and that user exists."""
+    if os.geteuid() != 0:
+        return
+    try:
+        user = pwd.getpwnam(UNPRIVILEGED_USER)
+    except KeyError:
+        LOG.warning("the user %s does not exist: staying root", UNPRIVILEGED_USER)
+        return
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    os.environ["HOME"] = user.pw_dir
+
+
+def begin(conf: cfg.ConfigOpts, daemon: Daemon) -> list[Stoppable]:
+    """Everything a daemon does before it serves, and its start. Called in the daemon's own process."""
+    if not daemon.root:
+        drop_privileges()
+    log.setup(conf, daemon.name)
+    LOG.info("%s starts", daemon.name)
+    return daemon.start(conf)
+
+
+def end(running: list[Stoppable]) -> None:
+    """Stop in the reverse order of starting."""
+    for item in reversed(running):
+        item.stop()
+
+
+def run_one(spec: ServiceSpec, daemon: Daemon, config_dir: Path) -> None:
+    """Run one daemon in this process until SIGTERM or SIGINT. SIGHUP ends it too: its supervisor starts it afresh."""
+    conf = configure(spec, daemon, config_dir)
+    if daemon.workers and conf.api.workers > 1:
+        run_many([(spec, daemon)], config_dir)
+        return
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: done.set())
+    setproctitle.setproctitle(daemon.name)
+    running = begin(conf, daemon)
+    sdnotify.SystemdNotifier().notify("READY=1")
+    done.wait()
+    sdnotify.SystemdNotifier().notify("STOPPING=1")
+    end(running)
+
+
+class _Child(cotyledon.Service):  # type: ignore[misc]
+    """One forked daemon (or one of its workers)."""
+
+    graceful_shutdown_timeout = 15
+
+    def __init__(self, worker_id: int, spec: ServiceSpec, daemon: Daemon, config_dir: Path, ready: int) -> None:
+        super().__init__(worker_id)
+        setproctitle.setproctitle(daemon.name)
+        self._running = begin(configure(spec, daemon, config_dir), daemon)
+        os.write(ready, b".")
+
+    def terminate(self) -> None:
+        end(self._running)
+
+    def reload(self) -> None:
+        """A changed configuration takes a fresh process: end, and let the parent start it again."""
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run_many(chosen: list[tuple[ServiceSpec, Daemon]], config_dir: Path, title: str = "aerie") -> None:
+    """Run daemons as children of this process until SIGTERM."""
+    setproctitle.setproctitle(f"{title}-parent")
+    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=20)
+    ready_read, ready_write = os.pipe()
+    children = 0
+    for spec, daemon in chosen:
+        conf = configure(spec, daemon, config_dir)
+        workers = conf.api.workers if daemon.workers else 1
+        children += workers
+        manager.add(_Child, workers=workers, args=(spec, daemon, config_dir, ready_write))
+    watcher = threading.Thread(target=_announce, args=(ready_read, children), daemon=True)
+    watcher.start()
+    gc.collect()
+    gc.freeze()
+    manager.run()
+
+
+def _announce(ready: int, children: int) -> None:
+    """Tell systemd that the unit is ready once every child has started."""
+    seen = 0
+    while seen < children:
+        seen += len(os.read(ready, 4096))
+    sdnotify.SystemdNotifier().notify("READY=1")
+
+
+def processes() -> dict[str, list[dict[str, Any]]]:
+    """Running daemons of this host by name: pid, PSS in MiB, seconds since start."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    ticks = os.sysconf("SC_CLK_TCK")
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            title = (entry / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+            if not title.startswith("aerie-"):
+                continue
+            started = float((entry / "stat").read_text().rpartition(")")[2].split()[19]) / ticks
+            pss = next((line for line in (entry / "smaps_rollup").read_text().splitlines() if line.startswith("Pss:")), "Pss: 0 kB")
+        except (OSError, ValueError):
+            continue  # it ended while we looked
+        found.setdefault(title.split()[0], []).append(
+            {"pid": int(entry.name), "pss_mib": int(pss.split()[1]) / 1024, "seconds": uptime - started}
+        )
+    return found
+
+
+def group_exists(name: str) -> bool:
+    """Is there a group of that name on this host?"""
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
