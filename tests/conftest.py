@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures all suites share: private real servers, started the first time a test asks and ended with the run.
+
+Invariant: a run that asks for none starts none.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import MariaDB, Memcached, PowerDNS, RabbitMQ
+
+
+@pytest.fixture(scope="session")
+def servers_dir() -> Iterator[Path]:
+    """Where servers keep data in this run: in memory where the machine offers it, else in the temporary directory."""
+    shm = Path("/dev/shm")
+    roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 2 << 30
+    directory = Path(tempfile.mkdtemp(prefix="aerie-servers-", dir=shm if roomy else None))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def mariadb(servers_dir: Path) -> Iterator[MariaDB]:
+    server = MariaDB(servers_dir / "mariadb")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(servers_dir: Path) -> Iterator[RabbitMQ]:
+    server = RabbitMQ(servers_dir / "rabbitmq")
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def memcached(servers_dir: Path) -> Iterator[Memcached]:
+    server = Memcached(servers_dir / "memcached")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def powerdns(servers_dir: Path) -> Iterator[PowerDNS]:
+    server = PowerDNS(servers_dir / "powerdns")
+    server.start()
+    yield server
+    server.stop()
+
+
+def _fresh(server: MariaDB) -> Iterator[str]:
+    name = server.create_database()
+    yield server.url(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
+    """SQLAlchemy URL of an empty MariaDB database, one for each test."""
+    yield from _fresh(mariadb)
+
+
+@pytest.fixture(scope="module")
+def mariadb_module_url(mariadb: MariaDB) -> Iterator[str]:
+    """SQLAlchemy URL of an empty MariaDB database, one for each test module."""
+    yield from _fresh(mariadb)
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database for each test: every test that uses it runs on SQLite and on MariaDB."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.sqlite'}"
+    url: str = request.getfixturevalue("mariadb_url")
+    return url
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+def database_module_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, one for each test module."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('db') / 'test.sqlite'}"
+    url: str = request.getfixturevalue("mariadb_module_url")
+    return url
+
+
+@pytest.fixture
+def transport_url(rabbitmq: RabbitMQ) -> Iterator[str]:
+    """oslo.messaging URL of a virtual host of its own on the private RabbitMQ."""
+    vhost = rabbitmq.create_vhost()
+    yield rabbitmq.url(vhost)
+    rabbitmq.control("delete_vhost", vhost)
