@@ -51,7 +51,7 @@ class Service:
 
     @cached_property
     def db(self) -> Database:
-        return Database(self.conf.database.connection, max_pool_size=self.conf.database.max_pool_size)
+        return Database(self.conf.database.connection, pool_size=self.conf.database.max_pool_size)
 
     @cached_property
     def policy(self) -> Policy:
@@ -102,7 +102,12 @@ class DatabaseSpec:
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """All there is to know to run a service. commands: `aerie <name> <command> ...`: function(conf, arguments) -> exit code."""
+    """All there is to know to run a service.
+
+    commands: `aerie <name> <command> ...`: function(conf, arguments) -> exit code. paths: options that are folders or
+    files, with their place below the state folder of an all-in-one cloud; addresses: options that are the base URL of
+    another daemon; all_in_one: further options such a cloud sets. Keys are (group, option).
+    """
 
     name: str
     daemons: tuple[Daemon, ...]
@@ -110,6 +115,9 @@ class ServiceSpec:
     databases: tuple[DatabaseSpec, ...] = ()
     table: Callable[[], Table] | None = None
     commands: dict[str, Callable[[cfg.ConfigOpts, list[str]], int]] = field(default_factory=dict)
+    paths: dict[tuple[str | None, str], str] = field(default_factory=dict)
+    addresses: dict[tuple[str | None, str], str] = field(default_factory=dict)
+    all_in_one: dict[tuple[str | None, str], Any] = field(default_factory=dict)
 
     def new_conf(self) -> cfg.ConfigOpts:
         """Empty configuration with this service's options."""

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`aerie`: everything an operator does to a host of this cloud, and the entry point of each daemon."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from aerie_common import config, service
+from aerie_common.service import Daemon, ServiceSpec
+
+
+def find_daemons(names: list[str] | None = None, roles: set[str] | None = None) -> list[tuple[ServiceSpec, Daemon]]:
+    """Daemons by name (with or without `aerie-`) or by role; all of them when neither is given."""
+    found = [(spec, daemon) for spec in service.services().values() for daemon in spec.daemons]
+    if names:
+        wanted = {name if name.startswith("aerie-") else f"aerie-{name}" for name in names}
+        unknown = wanted - {daemon.name for _, daemon in found}
+        if unknown:
+            known = ", ".join(sorted(d.name for _, d in found))
+            raise SystemExit(f"There is no daemon {', '.join(sorted(unknown))}. Known: {known}.")
+        found = [pair for pair in found if pair[1].name in wanted]
+    if roles and "all" not in roles:
+        found = [pair for pair in found if pair[1].role in roles]
+    return found
+
+
+def _run(args: argparse.Namespace) -> int:
+    from aerie_common import daemons
+
+    chosen = find_daemons(args.daemon, set(args.role.split(",")) if args.role else None)
+    if args.without:
+        dropped = {d.name for _, d in find_daemons(args.without.split(","))}
+        chosen = [pair for pair in chosen if pair[1].name not in dropped]
+    if not args.role and len(chosen) == 1:
+        daemons.run_one(*chosen[0], args.config_dir)
+    elif args.role or args.daemon:
+        daemons.run_many(chosen, args.config_dir)
+    else:
+        raise SystemExit("Say which daemon to run, or which role: --role controller|network|hypervisor|all.")
+    return 0
+
+
+def _db(args: argparse.Namespace) -> int:
+    from aerie_common.cmd import db
+
+    return db.run(args)
+
+
+def _status(args: argparse.Namespace) -> int:
+    from aerie_common.cmd import status
+
+    return status.run(args)
+
+
+def _all_in_one(args: argparse.Namespace) -> int:
+    from aerie_common.cmd import all_in_one
+
+    return all_in_one.run(args)
+
+
+def _service_command(spec: ServiceSpec, command: str) -> Callable[[argparse.Namespace], int]:
+    def call(args: argparse.Namespace) -> int:
+        path = args.config_dir / f"{spec.name}.conf"
+        if not path.exists():
+            raise SystemExit(f"{path} does not exist. Say where the configuration is with --config-dir.")
+        conf = config.load(spec.new_conf(), [path])
+        rest = ["--config-dir", str(args.config_dir), *args.arguments] if command == "bootstrap" else args.arguments
+        return spec.commands[command](conf, rest)
+
+    return call
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="aerie", description=__doc__)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config-dir", type=Path, default=config.DEFAULT_DIR, help="folder of the configuration files")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", parents=[shared], help="run daemons in the foreground")
+    run.add_argument("daemon", nargs="*", help="names, e.g. identity-api")
+    run.add_argument("--role", help="controller, network, hypervisor (comma-separated) or all: under one forking parent")
+    run.add_argument("--without", help="daemons to leave out (comma-separated)")
+    run.set_defaults(call=_run)
+
+    db = commands.add_parser("db", parents=[shared], help="create and change the databases' schemas")
+    db.add_argument("action", choices=["sync", "version", "revision"])
+    db.add_argument("database", nargs="?", help="one database only")
+    db.add_argument("-m", "--message", default="", help="what a new revision does")
+    db.set_defaults(call=_db)
+
+    status = commands.add_parser("status", parents=[shared], help="each daemon, its port, health and memory")
+    status.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait until all are healthy")
+    status.add_argument("--role", default="all")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(call=_status)
+
+    aio = commands.add_parser("all-in-one", help="a whole cloud in this process: SQLite, fake hypervisor; no root, no servers")
+    aio.add_argument("--state-dir", type=Path, help="keep the cloud here (default: a temporary folder)")
+    aio.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    aio.add_argument("--password", default="secret", help="password of the users admin and demo")
+    aio.add_argument("--clouds-yaml", type=Path, help="also write the clouds.yaml here")
+    aio.add_argument("--any-port", action="store_true", help="choose free ports instead of the usual ones")
+    aio.set_defaults(call=_all_in_one)
+
+    if len(sys.argv) > 1 and sys.argv[1] in ("run", "db", "status", "all-in-one"):
+        return top  # the services' own commands need all services imported
+    for spec in service.services().values():
+        own = None
+        for name in spec.commands:
+            if spec.name == "identity" and name == "bootstrap":
+                entry = commands.add_parser(name, parents=[shared], help="first users, roles and catalog", add_help=False)
+            else:
+                if own is None:
+                    group = commands.add_parser(spec.name, help=f"the {spec.name} service's own commands")
+                    own = group.add_subparsers(required=True, metavar="COMMAND")
+                entry = own.add_parser(name, parents=[shared], add_help=False)
+            entry.set_defaults(call=_service_command(spec, name), arguments=[])
+    return top
+
+
+def main() -> None:
+    """Entry point of `aerie`."""
+    args, rest = parser().parse_known_args()
+    if hasattr(args, "arguments"):
+        args.arguments = rest
+    elif rest:
+        parser().error(f"unknown arguments: {' '.join(rest)}")
+    sys.exit(args.call(args))
+
+
+def daemon() -> None:
+    """Entry point of `aerie-<daemon>`: the name it was called by says which."""
+    from aerie_common import daemons
+
+    reader = argparse.ArgumentParser()
+    reader.add_argument("--config-dir", type=Path, default=config.DEFAULT_DIR)
+    args = reader.parse_args()
+    [(spec, found)] = find_daemons([Path(sys.argv[0]).name])
+    daemons.run_one(spec, found, args.config_dir)
+
+
+if __name__ == "__main__":
+    main()
