@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,8 +31,12 @@ BASE_RULES = (
 )
 
 
+RELOAD_SECONDS = 1.0
+MEMORY = 20_000
+
+
 class Policy:
-    """The rules of one service."""
+    """The rules of one service. A decision depends on nothing but rule, caller and target, so it is remembered."""
 
     def __init__(self, conf: cfg.ConfigOpts, rules: Iterable[tuple[str, str, str]]) -> None:
         """rules: (name, check string, description)."""
@@ -45,15 +50,38 @@ class Policy:
             if name not in self._enforcer.registered_rules:
                 self._enforcer.register_default(oslo.RuleDefault(name, check, description))
         self._enforcer.load_rules()
+        self._looked = time.monotonic()
+        self._decisions: dict[Any, bool] = {}
+
+    def _reload(self) -> None:
+        """Read changed policy files; at most once a second."""
+        now = time.monotonic()
+        if now - self._looked < RELOAD_SECONDS:
+            return
+        self._looked = now
+        before = self._enforcer.rules
+        self._enforcer.load_rules()
+        if self._enforcer.rules is not before:
+            self._decisions = {}
 
     def allows(self, ctx: Context, name: str, target: Mapping[str, Any] | None = None) -> bool:
         """May this caller do `name` to the target (whose project_id, user_id, ... the rule looks at)?
 
         Without a target the rule is asked about the caller's own project and user."""
-        credentials = ctx.credentials()
+        self._reload()
         if target is None:
             target = {"project_id": ctx.project_id, "user_id": ctx.user_id, "domain_id": ctx.domain_id}
-        return bool(self._enforcer.enforce(name, dict(target), credentials, do_raise=False))
+        caller = (ctx.user_id, ctx.project_id, ctx.domain_id, ctx.system_scope, ctx.user_domain_id, ctx.roles,
+                  ctx.service_roles, ctx.is_admin, ctx.project_domain_id)  # fmt: skip
+        key = (name, caller, repr(sorted(target.items(), key=lambda item: item[0])))
+        decisions = self._decisions
+        known = decisions.get(key)
+        if known is None:
+            known = bool(self._enforcer.enforce(name, dict(target), ctx.credentials(), do_raise=False))
+            if len(decisions) >= MEMORY:
+                decisions.clear()
+            decisions[key] = known
+        return known
 
     def check(self, ctx: Context, name: str, target: Mapping[str, Any] | None = None) -> None:
         """Raise PolicyNotAuthorized unless allows()."""
@@ -62,4 +90,4 @@ class Policy:
 
     def is_admin(self, ctx: Context) -> bool:
         """Does this caller administer the cloud?"""
-        return bool(self._enforcer.enforce("admin", {}, ctx.credentials(), do_raise=False))
+        return self.allows(ctx, "admin", {})
