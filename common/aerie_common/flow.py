@@ -215,6 +215,7 @@ FLOWS = sa.Table(
     sa.Column("due_at", DateTime, nullable=True),
     sa.Column("wakes", sa.Integer, nullable=False, default=0),  # counts wakes and cancels, so that none gets lost
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("takeovers", sa.Integer, nullable=False, default=0),  # workers lost in the present step
     sa.Column("reason", BigText, nullable=True),  # why it waits or is tried again
     sa.Column("deadline_at", DateTime, nullable=True),
     sa.Column("step_started_at", DateTime, nullable=True),
@@ -333,6 +334,7 @@ class FlowRecord:
     due_at: datetime.datetime | None
     wakes: int
     attempts: int
+    takeovers: int
     reason: str | None
     deadline_at: datetime.datetime | None
     step_started_at: datetime.datetime | None
