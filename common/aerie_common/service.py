@@ -20,10 +20,11 @@ from aerie_common.clients import RemoteTokens, ServiceClients
 from aerie_common.db import Database
 from aerie_common.operations import Table
 from aerie_common.policy import Policy
-from aerie_common.rpc import Rpc
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+
+    from aerie_common.rpc import Rpc
 
 Role = Literal["controller", "network", "hypervisor"]
 
@@ -59,6 +60,8 @@ class Service:
 
     @cached_property
     def rpc(self) -> Rpc:
+        from aerie_common.rpc import Rpc  # half a second to import: not for those who send nothing
+
         return Rpc(self.conf)
 
     @cached_property
