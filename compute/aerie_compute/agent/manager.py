@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compute agent's work: operations on guests, one at a time for each server, many servers at once.
+"""The compute agent's work: operations on guests, one at a time for each server.
 
-Invariants: the agent keeps no truth (a new process reads the hypervisor and goes on); a cast returns at once; the operations of
-one server never overlap; an ``op_id`` that is done is only reported again, one under way is not begun twice; ABSENT wins.
+Invariants: the agent keeps no truth (a new process reads the hypervisor and goes on); a cast returns at once; the
+operations of
+one server never overlap; an ``op_id`` that is done is only reported again, one under way is not begun twice; ABSENT
+wins.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class Conductor(Protocol):
     ) -> dict[str, Any]:
         """Call: this host lives, has these resources and these guests (server id to power state).
 
-        ``resources`` is ``drivers.base.HostResources.to_document()``. ``boot_id`` changes when the machine boots: what should
+        ``resources`` is ``drivers.base.HostResources.to_document()``. ``boot_id`` changes when the machine boots: what
+        should
         run then is for the conductor to start again. The answer is ``{"servers": [ids that belong on this host]}``,
         in which a server being built here or leaving here is contained.
         """

@@ -2,7 +2,8 @@
 """Messages to a compute agent: what there is, the client that sends them, the endpoint that takes them.
 
 Topic ``compute``, server = the agent's host. ``converge`` is a cast: it says what should be true of one server, is answered by
-``report`` to the conductor (see ``manager.Conductor``), and may be sent again with the same ``op_id`` at any time. The others
+``report`` to the conductor (see ``manager.Conductor``), and may be sent again with the same ``op_id`` at any time. The
+others
 are calls which only look. Every argument is plain JSON data.
 """
 
@@ -24,7 +25,8 @@ CALL_TIMEOUT = 30
 class Goal(StrEnum):
     """What ``converge`` can ask for; in brackets what goes into ``args``.
 
-    All but ABSENT, STOPPED, PAUSED, UNPAUSED, SUSPENDED, RESIZE_CONFIRMED, RESIZE_REVERTED, NIC_DETACHED and SNAPSHOTTED need
+    All but ABSENT, STOPPED, PAUSED, UNPAUSED, SUSPENDED, RESIZE_CONFIRMED, RESIZE_REVERTED, NIC_DETACHED and
+    SNAPSHOTTED need
     ``spec`` (``drivers.base.GuestSpec.to_document()``).
     """
 

@@ -173,7 +173,8 @@ class GuestSpec:
     """All a driver needs to build one guest.
 
     ``nics`` are in the order of the guest's cards. ``root_gib`` 0 means: as big as the image. ``config_files`` is the
-    content of the config drive, path (``openstack/latest/meta_data.json``) to bytes, empty when ``config_drive`` is false.
+    content of the config drive, path (``openstack/latest/meta_data.json``) to bytes, empty when ``config_drive`` is
+    false.
     """
 
     server_id: str
@@ -222,7 +223,8 @@ class HostResources:
     """What the host has in all (not what is left). ``reserved_*`` is to be kept for the host itself.
 
     ``hypervisor_version`` is an integer like 7002018 for 7.2.18. ``cpu_info`` is plain JSON data: arch, model, vendor,
-    features, topology. ``supported`` lists (arch, virt type, guest kind), best first, for example ("x86_64", "qemu", "hvm").
+    features, topology. ``supported`` lists (arch, virt type, guest kind), best first, for example ("x86_64", "qemu",
+    "hvm").
     """
 
     hostname: str
@@ -381,7 +383,7 @@ class Driver(ABC):
 
     @abstractmethod
     def snapshot(self, server_id: str, destination: Path) -> SnapshotFacts:
-        """Write the root disk, flattened, as qcow2 to ``destination``; a running guest goes on running.
+        """Write the root disk, flattened, to ``destination``; a running guest goes on running.
 
         Raises GuestNotFound.
         """
