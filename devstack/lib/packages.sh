@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+# Debian packages and the virtualenv. Both do nothing, and need no network, when nothing changed.
+
+PACKAGES_BASE=(
+    python3 python3-venv ca-certificates procps iproute2 iputils-ping bind9-dnsutils openssh-client
+    mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3
+)
+PACKAGES_LIBVIRT=(
+    qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients
+    dnsmasq-base iptables ipset conntrack
+    cpio mtools syslinux dropbear-bin
+)
+
+wanted_packages() {
+    printf '%s\n' "${PACKAGES_BASE[@]}"
+    # The image is inspected with qemu-img, and built, with either hypervisor.
+    if [ "$HYPERVISOR" = libvirt ]; then printf '%s\n' "${PACKAGES_LIBVIRT[@]}"; else printf '%s\n' qemu-utils; fi
+    if [ "$HYPERVISOR:$VENV_GIVEN" = libvirt: ]; then echo python3-libvirt; fi
+}
+
+install_packages() {
+    local wanted missing=() package was_there
+    mapfile -t wanted < <(wanted_packages)
+    for package in "${wanted[@]}"; do installed "$package" || missing+=("$package"); done
+    if [ ${#missing[@]} -eq 0 ]; then
+        note "all ${#wanted[@]} are there"
+        return 0
+    fi
+    was_there=$(installed pdns-server && echo yes || echo no)
+    export DEBIAN_FRONTEND=noninteractive
+    configure_mariadb || true
+    configure_rabbitmq || true
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io "${missing[@]}"
+    if has_systemd && [ "$was_there" = no ]; then
+        # Debian starts one that answers on all addresses with no zones; ours is another instance.
+        systemctl disable -q --now pdns.service || true
+    fi
+    note "${#missing[@]} installed"
+}
+
+# libvirt's Python binding comes from Debian, built for the very library that is installed: nothing to compile.
+link_libvirt_binding() {
+    local site system=/usr/lib/python3/dist-packages file
+    site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    for file in "$system"/libvirt*.py "$system"/libvirtmod*.so "$system"/libvirt_python-*.egg-info; do
+        [ -e "$file" ] && ln -sfn "$file" "$site/"
+    done
+    "$VENV/bin/python" -c 'import libvirt'
+}
+
+# Daemons import after they gave up root: a tree that only root can read (below /root, say) is installed as a copy.
+tree_is_public() { setpriv --reuid aerie --regid aerie --clear-groups test -r "$TREE/pyproject.toml" -a -x "$TREE/common"; }
+
+# What an installation depends on: an editable one on its metadata, a copy on every file.
+tree_fingerprint() {
+    if tree_is_public; then
+        cat "$TREE/pyproject.toml" "$TREE/setup.py"
+    else
+        find "$TREE" -type f \( -path '*/aerie_*' -o -path '*/etc/aerie/*' -o -name pyproject.toml -o -name setup.py \) \
+            ! -name '*.pyc' -print0 | sort -z | xargs -0 cat
+    fi | sha256sum | cut -c1-16
+}
+
+make_virtualenv() {
+    local stamp=$VENV/.aerie wanted extras=dashboard editable=()
+    if [ "$VENV_GIVEN" = yes ]; then
+        [ -x "$VENV/bin/aerie" ] || die "$VENV/bin/aerie does not exist: AERIE_VENV must have the project installed."
+        note "$VENV, as given"
+        return 0
+    fi
+    if [ "$HYPERVISOR" = libvirt ]; then extras=dashboard,libvirt; fi
+    wanted="$TREE $(tree_fingerprint) $extras"
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        note "$VENV is current"
+        return 0
+    fi
+    [ -x "$VENV/bin/python" ] || /usr/bin/python3 -m venv "$VENV"
+    if [ "$HYPERVISOR" = libvirt ]; then link_libvirt_binding; fi
+    if tree_is_public; then editable=(--editable); fi
+    "$VENV/bin/pip" install -q --disable-pip-version-check --no-input --prefer-binary --root-user-action=ignore \
+        "${editable[@]}" "$TREE[$extras]"
+    echo "$wanted" > "$stamp"
+    note "$VENV"
+}
