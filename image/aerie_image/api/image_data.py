@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image data over HTTP."""
+
+from __future__ import annotations
+
+import re
+
+from aerie_common.errors import BadRequest, UnsupportedMediaType
+from aerie_common.http import Reply, Request
+
+from aerie_image import errors
+from aerie_image.logic import image_data
+
+_RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+
+
+def upload(req: Request, image_id: str) -> None:
+    """Upload the data of an image."""
+    content_type = (req.header("Content-Type") or "").partition(";")[0].strip()
+    if content_type != "application/octet-stream":
+        raise UnsupportedMediaType(content_type=content_type or "(none)")
+    text = req.header("Content-Length") or req.header("X-OpenStack-Image-Size")
+    if text is not None and not text.isdigit():
+        raise BadRequest(f"The size {text!r} is not a whole number of bytes.")
+    image_data.upload(req.svc, req.ctx, image_id, req.stream, int(text) if text else None)
+
+
+def _wanted(header: str | None) -> tuple[int | None, int | None] | None:
+    if not header:
+        return None
+    match = _RANGE.match(header.strip())
+    if not match or header.strip() == "bytes=-":
+        raise errors.RangeNotSatisfiable(range=header, size="unknown")
+    return (int(match[1]) if match[1] else None, int(match[2]) if match[2] else None)
+
+
+def download(req: Request, image_id: str) -> Reply:
+    """Download the data of an image, or the range of it that a Range header names."""
+    image, offset, length, pieces = image_data.download(req.svc, req.ctx, image_id, _wanted(req.header("Range")))
+    if image.location is None:
+        return Reply(status=204)
+    headers = [("Content-Length", str(length)), ("Accept-Ranges", "bytes")]
+    if image.checksum:
+        headers.append(("Content-MD5", image.checksum))
+    if req.header("Range"):
+        headers.append(("Content-Range", f"bytes {offset}-{offset + length - 1}/{image.size}"))
+    return Reply(
+        body=pieces,
+        status=206 if req.header("Range") else 200,
+        headers=headers,
+        content_type="application/octet-stream",
+    )

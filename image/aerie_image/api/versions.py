@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Version documents, for anybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aerie_common.http import Reply, Request
+
+# What each id promises: 2.8 stores header, 2.12 import, 2.16 info, 2.17 locations for services only (not offered).
+_CURRENT = "v2.16"
+_SUPPORTED = ("v2.15", "v2.14", "v2.13", "v2.12", "v2.11", "v2.10", "v2.9", "v2.8", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3",
+              "v2.2", "v2.1", "v2.0")  # fmt: skip
+
+
+def _document(req: Request) -> dict[str, Any]:
+    links = [{"rel": "self", "href": f"{req.base_url}/v2/"}]
+    rows = [{"id": _CURRENT, "status": "CURRENT", "links": links}]
+    rows += [{"id": version, "status": "SUPPORTED", "links": links} for version in _SUPPORTED]
+    return {"versions": rows}
+
+
+def choices(req: Request) -> Reply:
+    """List the API's versions."""
+    return Reply(_document(req), status=300)
+
+
+def list_(req: Request) -> Any:
+    """List the API's versions."""
+    return _document(req)
+
+
+def stores(req: Request) -> Any:
+    """List the stores images can be kept in."""
+    return {"stores": [{"id": req.svc.store.name, "default": "true"}]}
+
+
+def imports(req: Request) -> Any:
+    """List the ways images can be imported."""
+    return {"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}

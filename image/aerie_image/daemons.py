@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image service's daemon."""
+
+from __future__ import annotations
+
+from aerie_common import pipeline
+from aerie_common.reconcile import Reconciler
+from aerie_common.service import Daemon, DatabaseSpec, ServiceSpec, Stoppable
+from oslo_config import cfg
+
+from aerie_image import reconcile
+from aerie_image.container import ImageService
+from aerie_image.db.tables import METADATA
+from aerie_image.operations import TABLE
+from aerie_image.options import OPTIONS
+
+PORT = 9292
+
+
+def start_api(conf: cfg.ConfigOpts) -> list[Stoppable]:
+    """Serve the API, and keep files and rows in step."""
+    svc = ImageService(conf)
+    reconciler = Reconciler("image-files", lambda: reconcile.files(svc), period=600)
+    reconciler.start()
+    return [reconciler, pipeline.serve(svc, PORT)]
+
+
+SPEC = ServiceSpec(
+    name="image",
+    daemons=(Daemon("aerie-image-api", start_api, "controller", "image", PORT, workers=True),),
+    options=OPTIONS,
+    databases=(DatabaseSpec("image", "database", lambda: METADATA),),
+    table=lambda: TABLE,
+    paths={("file", "filesystem_store_datadir"): "images", ("file", "staging_datadir"): "image-staging"},
+)

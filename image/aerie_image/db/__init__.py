@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SQL of the image service."""
+
+from aerie_image.db import images, members
+
+__all__ = ["images", "members"]

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images in SQL."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from aerie_common.db import compare_and_swap, paginate, utcnow
+
+from aerie_image.db.tables import image_index, image_members, images
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image. size, virtual_size: bytes. min_disk: GiB. min_ram: MiB. location: where the store keeps the data."""
+
+    id: str
+    name: str | None
+    owner: str | None
+    status: str
+    visibility: str
+    disk_format: str | None
+    container_format: str | None
+    size: int | None
+    virtual_size: int | None
+    checksum: str | None
+    os_hash_algo: str | None
+    os_hash_value: str | None
+    min_disk: int
+    min_ram: int
+    protected: bool
+    os_hidden: bool
+    tags: list[str]
+    properties: dict[str, str]
+    location: str | None
+    generation: int
+    created_at: datetime.datetime
+    updated_at: datetime.datetime | None
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Whose eyes a list is made for."""
+
+    project_id: str | None
+    is_admin: bool
+
+
+def _index(conn: sa.Connection, image_id: str, values: Mapping[str, Any], *, fresh: bool = False) -> None:
+    rows = []
+    for kind, column in (("tag", "tags"), ("property", "properties")):
+        if column not in values:
+            continue
+        if not fresh:
+            conn.execute(sa.delete(image_index).where(image_index.c.image_id == image_id, image_index.c.kind == kind))
+        items = values[column].items() if column == "properties" else ((tag, None) for tag in values[column])
+        rows += [{"image_id": image_id, "kind": kind, "name": name, "value": value} for name, value in items]
+    if rows:
+        conn.execute(sa.insert(image_index), rows)
+
+
+def insert(conn: sa.Connection, values: Mapping[str, Any]) -> Image:
+    """A new image; DBDuplicateEntry when the id is taken."""
+    now = utcnow()
+    conn.execute(sa.insert(images).values(**values, created_at=now, updated_at=now))
+    _index(conn, values["id"], values, fresh=True)
+    return get(conn, values["id"]) or _vanished(values["id"])
+
+
+def _vanished(image_id: str) -> Image:
+    raise RuntimeError(f"image {image_id} is not there right after its insert")
+
+
+def get(conn: sa.Connection, image_id: str) -> Image | None:
+    """The image of that id."""
+    row = conn.execute(sa.select(images).where(images.c.id == image_id)).mappings().first()
+    return Image(**row) if row else None
+
+
+def change(conn: sa.Connection, image: Image, values: Mapping[str, Any]) -> bool:
+    """Change an image unless somebody else has since it was read. True when it was done."""
+    done = compare_and_swap(
+        conn,
+        images,
+        {"id": image.id, "generation": image.generation},
+        {**values, "generation": image.generation + 1, "updated_at": utcnow()},
+    )
+    if done:
+        _index(conn, image.id, values)
+    return done
+
+
+def set_status(conn: sa.Connection, image_id: str, expected: Sequence[str], status: str, **values: Any) -> bool:
+    """Move an image from one of the expected states to another. True when it was in one of them."""
+    result = conn.execute(
+        sa.update(images)
+        .where(images.c.id == image_id, images.c.status.in_(expected))
+        .values(status=status, generation=images.c.generation + 1, updated_at=utcnow(), **values)
+    )
+    return result.rowcount == 1
+
+
+def delete(conn: sa.Connection, image_id: str) -> None:
+    """Forget an image, its members and its index."""
+    conn.execute(sa.delete(images).where(images.c.id == image_id))
+
+
+def usage(conn: sa.Connection, project_id: str) -> int:
+    """Bytes of images a project keeps."""
+    query = sa.select(sa.func.coalesce(sa.func.sum(images.c.size), 0)).where(images.c.owner == project_id)
+    return int(conn.execute(query).scalar_one())
+
+
+def is_member(conn: sa.Connection, image_id: str, project_id: str) -> bool:
+    """Has the image been shared with the project (accepted or not)?"""
+    query = sa.select(image_members.c.member).where(
+        image_members.c.image_id == image_id, image_members.c.member == project_id
+    )
+    return conn.execute(query).first() is not None
+
+
+def find(
+    conn: sa.Connection,
+    viewer: Viewer,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    *,
+    visibility: str | None,
+    member_status: str,
+    sort: Sequence[tuple[str, str]],
+    marker: Image | None,
+    limit: int,
+) -> list[Image]:
+    """The images the viewer may see, by one query."""
+    query = sa.select(images).where(*conditions)
+    allowed = _seen_by(viewer, visibility, member_status)
+    if allowed is not None:
+        query = query.where(allowed)
+    order = [(images.c[key], direction) for key, direction in sort]
+    query = paginate(query, sort=order, marker=marker, limit=limit)
+    return [Image(**row) for row in conn.execute(query).mappings()]
+
+
+def _seen_by(viewer: Viewer, visibility: str | None, member_status: str) -> sa.ColumnElement[bool] | None:
+    own = images.c.owner == viewer.project_id
+    member = sa.select(image_members.c.image_id).where(image_members.c.member == viewer.project_id)
+    if member_status != "all":
+        member = member.where(image_members.c.status == member_status)
+    shared = sa.and_(images.c.visibility == "shared", images.c.id.in_(member))
+    if visibility in ("public", "community"):
+        return images.c.visibility == visibility
+    if visibility == "private":
+        private = images.c.visibility == "private"
+        return private if viewer.is_admin else sa.and_(private, own)
+    if visibility == "shared":
+        mine = images.c.visibility == "shared"
+        return mine if viewer.is_admin and member_status == "all" else sa.and_(mine, sa.or_(own, shared))
+    if viewer.is_admin and viewer.project_id is None:
+        return None
+    everything = [own, images.c.visibility == "public", shared]
+    if visibility == "all":
+        everything.append(images.c.visibility == "community")
+    if viewer.is_admin:
+        everything.append(images.c.visibility.in_(("private", "shared")))
+    return sa.or_(*everything)
+
+
+# ---- conditions of a list, each on one attribute
+
+
+def equals(name: str, values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    """A base attribute has one of these values."""
+    return images.c[name].in_(values) if len(values) != 1 else images.c[name] == values[0]
+
+
+def compares(name: str, operator: str, value: Any) -> sa.ColumnElement[bool]:
+    """A base attribute compares so with the value: eq, neq, gt, gte, lt, lte."""
+    column = images.c[name]
+    made = {
+        "eq": column == value,
+        "neq": column != value,
+        "gt": column > value,
+        "gte": column >= value,
+        "lt": column < value,
+        "lte": column <= value,
+    }
+    return made[operator]
+
+
+def indexed(kind: str, name: str, value: str | None = None) -> sa.ColumnElement[bool]:
+    """The image has that tag, or that property with that value."""
+    inner = sa.select(image_index.c.image_id).where(image_index.c.kind == kind, image_index.c.name == name)
+    if value is not None:
+        inner = inner.where(image_index.c.value == value)
+    return images.c.id.in_(inner)
+
+
+def stale_uploads(conn: sa.Connection, before: datetime.datetime) -> list[str]:
+    """Ids of images whose upload began before that time and has not ended."""
+    query = sa.select(images.c.id).where(images.c.status == "saving", images.c.updated_at < before)
+    return list(conn.execute(query).scalars())

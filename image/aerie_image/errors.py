@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the image service refuses."""
+
+from aerie_common import errors
+
+
+class ImageNotFound(errors.NotFound):
+    code = "image_not_found"
+    template = "Failed to find image {image_id}"
+
+
+class MemberNotFound(errors.NotFound):
+    code = "member_not_found"
+    template = "{member_id} is not a member of image {image_id}"
+
+
+class MemberExists(errors.Conflict):
+    template = "{member_id} is a member of image {image_id} already"
+
+
+class ImageExists(errors.Conflict):
+    code = "duplicate_image"
+    template = "Image ID {image_id} already exists!"
+
+
+class ImageProtected(errors.Forbidden):
+    template = "Image {image_id} is protected and cannot be deleted. Set protected to false first."
+
+
+class InvalidStatus(errors.Conflict):
+    code = "invalid_status"
+    template = "Image {image_id} is {status}: it has to be {wanted} for this."
+
+
+class NoData(errors.NotFound):
+    template = "Image {image_id} has no data yet."
+
+
+class ImageDeactivated(errors.Forbidden):
+    template = "The image {image_id} is deactivated: its data cannot be downloaded."
+
+
+class ImageTooLarge(errors.TooLarge):
+    template = "The image is larger than the limit of {limit} bytes."
+
+
+class UnsafeImage(errors.UnsupportedMediaType):
+    code = "unsafe_image"
+    template = "The content is refused: {reason}"
+
+
+class FormatMismatch(errors.UnsupportedMediaType):
+    code = "format_mismatch"
+    template = "The content is {found}, not {declared} as disk_format says."
+
+
+class ReservedProperty(errors.Forbidden):
+    template = "The attribute {name} is reserved and cannot be set."
+
+
+class ReadOnlyProperty(errors.Forbidden):
+    template = "The attribute {name} is read-only."
+
+
+class RangeNotSatisfiable(errors.AerieError):
+    status, code = 416, "range_not_satisfiable"
+    template = "The range {range} lies outside the image of {size} bytes."
+
+
+class StoreFull(errors.AerieError):
+    status, code = 507, "store_full"
+    template = "There is not enough space left to store the image."
+
+
+class TagNotFound(errors.NotFound):
+    template = "The image has no tag {tag}."

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where image data lies: drivers of one interface (base.py)."""

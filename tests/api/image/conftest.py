@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image service on a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aerie_common import config
+from aerie_common.testing.api import Api
+from aerie_image.container import ImageService
+from aerie_image.options import OPTIONS
+from aerie_image.db.tables import METADATA
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+    conf = config.load(config.new(OPTIONS), [])
+    conf.set_override("connection", database_url, group="database")
+    conf.set_override("filesystem_store_datadir", str(tmp_path / "images"), group="file")
+    svc = ImageService(conf)
+    svc.db.create_all(METADATA)
+    yield Api(svc)
+    svc.db.dispose()
