@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agents: which host does what, and when it was heard last."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from aerie_common.db import insert_if_absent, new_id, utcnow
+from aerie_network.db import tables
+from aerie_network.db.query import Store
+from aerie_network.errors import AgentNotFound
+
+_A = tables.agents.c
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One role of one host."""
+
+    id: str
+    role: str
+    binary: str
+    agent_type: str
+    host: str
+    availability_zone: str | None
+    admin_state_up: bool
+    configurations: dict[str, Any]
+    tunnel_ip: str
+    description: str | None
+    created_at: datetime.datetime
+    started_at: datetime.datetime
+    heartbeat_at: datetime.datetime
+
+
+STORE = Store(tables.agents, Agent, AgentNotFound, aliases={"heartbeat_timestamp": "heartbeat_at"})
+
+
+def beat(conn: sa.Connection, host: str, role: str, values: Mapping[str, Any]) -> bool:
+    """Note that the agent lives; True when it has not been known before."""
+    now = utcnow()
+    where = (_A.host == host, _A.role == role)
+    if conn.execute(sa.update(tables.agents).where(*where).values({**values, "heartbeat_at": now})).rowcount:
+        return False
+    row = {
+        "id": new_id(), "host": host, "role": role, "created_at": now, "started_at": now, "heartbeat_at": now,
+        "admin_state_up": True, "description": None, **values,
+    }  # fmt: skip
+    return insert_if_absent(conn, tables.agents, row)
+
+
+def find(conn: sa.Connection, host: str, role: str) -> Agent | None:
+    """The agent of this role on a host."""
+    row = conn.execute(sa.select(tables.agents).where(_A.host == host, _A.role == role)).first()
+    return Agent(**row._mapping) if row else None
+
+
+def tunnel_ips(conn: sa.Connection) -> dict[str, str]:
+    """Host -> address of its tunnels."""
+    query = sa.select(_A.host, _A.tunnel_ip).where(_A.role == "l2", _A.tunnel_ip != "")
+    return dict(conn.execute(query).tuples())

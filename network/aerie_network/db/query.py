@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the SQL of all nouns shares: filters from a list request, keyset pages, rows to dataclasses, revisions.
+
+A page costs one query for its rows (and one for the marker, where the caller named one), however long it is; children
+are loaded by the nouns, one query per kind of child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from aerie_common.db import paginate, utcnow
+from aerie_common.errors import AerieError
+from aerie_common.listing import Listing
+from aerie_common.schema import to_bool
+from aerie_network.db import tables
+from aerie_network.errors import InvalidInput
+
+T = TypeVar("T")
+Values = tuple[str, ...]
+Filter = Callable[[Values], sa.ColumnElement[bool]]
+Condition = sa.ColumnElement[bool]
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list; `next` and `previous` are the markers of its neighbours."""
+
+    items: list[T]
+    next: str | None = None
+    previous: str | None = None
+
+    def with_items(self, items: list[Any]) -> Page[Any]:
+        return Page(items, self.next, self.previous)
+
+
+def column_filter(column: sa.Column[Any]) -> Filter:
+    """`column` has one of the values, read as the column's type."""
+
+    def read(text: str) -> Any:
+        try:
+            if isinstance(column.type, sa.Boolean):
+                return to_bool(text)
+            if isinstance(column.type, sa.Integer):
+                return int(text)
+        except ValueError as e:
+            raise InvalidInput(error_message=f"'{text}' is not a value of {column.name}") from e
+        return text
+
+    def make(values: Values) -> Condition:
+        wanted = [read(v) for v in values]
+        test: Condition = column.in_(wanted)
+        nullable = column.nullable and any(v in ("", "null", "None") for v in wanted)
+        return sa.or_(test, column.is_(None)) if nullable else test
+
+    return make
+
+
+def _words(values: Values) -> list[str]:
+    return [word for value in values for word in value.split(",") if word]
+
+
+def tag_filters(id_column: sa.Column[Any]) -> dict[str, Filter]:
+    """tags (all of them), tags-any, and their opposites."""
+
+    def carrying(words: list[str]) -> sa.Select[Any]:
+        return sa.select(tables.tags.c.resource_id).where(tables.tags.c.tag.in_(words))
+
+    def every(words: list[str]) -> sa.Select[Any]:
+        count = sa.func.count()
+        return carrying(words).group_by(tables.tags.c.resource_id).having(count == len(set(words)))
+
+    return {
+        "tags": lambda values: id_column.in_(every(_words(values))),
+        "tags-any": lambda values: id_column.in_(carrying(_words(values))),
+        "not-tags": lambda values: id_column.not_in(every(_words(values))),
+        "not-tags-any": lambda values: id_column.not_in(carrying(_words(values))),
+    }
+
+
+TAG_FILTERS = frozenset({"tags", "tags-any", "not-tags", "not-tags-any"})
+
+
+class Store(Generic[T]):
+    """The rows of one noun as frozen dataclasses.
+
+    missing: refusal for an id that is not there. aliases: API name -> column name where they differ. filters: API
+    name -> condition for filters that are more than a column. children: (connection, row mappings) -> per row the
+    further attributes that the dataclass wants.
+    """
+
+    def __init__(
+        self,
+        table: sa.Table,
+        cls: type[T],
+        missing: type[AerieError],
+        *,
+        aliases: Mapping[str, str] | None = None,
+        filters: Mapping[str, Filter] | None = None,
+        children: Callable[[sa.Connection, Sequence[Mapping[str, Any]]], list[dict[str, Any]]] | None = None,
+    ) -> None:
+        self.table, self.missing = table, missing
+        self._cls, self._children = cls, children
+        self._aliases = {"tenant_id": "project_id", **(aliases or {})}
+        self._filters = {**tag_filters(table.c.id), **(filters or {})}
+
+    def column(self, name: str) -> sa.Column[Any]:
+        """The column behind an attribute of the API."""
+        return self.table.c[self._aliases.get(name, name)]
+
+    def condition(self, name: str, values: Values) -> Condition:
+        """The condition a filter of the API stands for."""
+        special = self._filters.get(name)
+        return special(values) if special else column_filter(self.column(name))(values)
+
+    def build(self, conn: sa.Connection, rows: Iterable[Any]) -> list[T]:
+        """Dataclasses of rows, with their children loaded set-wise."""
+        plain = [row._mapping for row in rows]
+        if not plain:
+            return []
+        if self._children is None:
+            return [self._cls(**row) for row in plain]
+        return [self._cls(**row, **more) for row, more in zip(plain, self._children(conn, plain), strict=True)]
+
+    def all(self, conn: sa.Connection, *where: Condition) -> list[T]:
+        """Every row that fits."""
+        return self.build(conn, conn.execute(sa.select(self.table).where(*where)))
+
+    def find(self, conn: sa.Connection, id: str, *where: Condition, lock: bool = False) -> T | None:
+        """One row, None when it is not there; lock=True keeps others from changing it until the transaction ends."""
+        query = sa.select(self.table).where(self.table.c.id == id, *where)
+        found = self.build(conn, conn.execute(query.with_for_update() if lock else query))
+        return found[0] if found else None
+
+    def get(self, conn: sa.Connection, id: str, *where: Condition, lock: bool = False) -> T:
+        """One row. Raises `missing`."""
+        found = self.find(conn, id, *where, lock=lock)
+        if found is None:
+            raise self.missing(id=id)
+        return found
+
+    def page(self, conn: sa.Connection, listing: Listing, *where: Condition) -> Page[T]:
+        """The rows a list request asks for."""
+        c = self.table.c
+        query = sa.select(self.table).where(*where)
+        for name, values in listing.filters.items():
+            query = query.where(self.condition(name, values))
+        limit = listing.limit or None
+        sort = [(self.column(name), direction) for name, direction in listing.sort]
+        if not any(column is c.id for column, _ in sort):
+            sort.append((c.id, "asc"))
+        if limit is None and listing.marker is None:
+            rows = conn.execute(query.order_by(*(getattr(col, way)() for col, way in sort))).all()
+            return Page(self.build(conn, rows))
+        marker = None
+        if listing.marker is not None:
+            marker = conn.execute(sa.select(self.table).where(c.id == listing.marker)).first()
+            if marker is None:
+                raise self.missing(id=listing.marker)
+        if listing.page_reverse:
+            sort = [(column, "asc" if way == "desc" else "desc") for column, way in sort]
+        rows = conn.execute(paginate(query, sort=sort, marker=marker, limit=limit)).all()
+        items = self.build(conn, rows)
+        full = limit is not None and len(rows) == limit
+        if listing.page_reverse:
+            items.reverse()
+            before, after = full, bool(items)
+        else:
+            before, after = marker is not None and bool(items), full
+        return Page(
+            items, getattr(items[-1], "id") if after else None, getattr(items[0], "id") if before else None  # noqa: B009
+        )
+
+    def insert(self, conn: sa.Connection, *rows: Mapping[str, Any]) -> None:
+        """Insert rows as one statement."""
+        conn.execute(sa.insert(self.table), [dict(row) for row in rows])
+
+    def update(self, conn: sa.Connection, id: str, values: Mapping[str, Any] | None = None) -> None:
+        """Set values and count the object's revision up."""
+        c = self.table.c
+        stamped = {**(values or {}), "revision_number": c.revision_number + 1, "updated_at": utcnow()}
+        if not conn.execute(sa.update(self.table).where(c.id == id).values(stamped)).rowcount:
+            raise self.missing(id=id)
+
+    def delete(self, conn: sa.Connection, id: str) -> None:
+        """Delete one row. Raises `missing` when another has been quicker."""
+        if not conn.execute(sa.delete(self.table).where(self.table.c.id == id)).rowcount:
+            raise self.missing(id=id)
+
+
+def grouped(rows: Iterable[Any]) -> dict[str, list[Any]]:
+    """(key, value) rows -> lists of values by key."""
+    found: dict[str, list[Any]] = {}
+    for key, value in rows:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def load_tags(conn: sa.Connection, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Tags of objects, sorted, by object id."""
+    t = tables.tags.c
+    return grouped(conn.execute(sa.select(t.resource_id, t.tag).where(t.resource_id.in_(ids)).order_by(t.tag)))
+
+
+def only_tags(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """children= of nouns which have none but tags."""
+    found = load_tags(conn, [row["id"] for row in rows])
+    return [{"tags": tuple(found.get(row["id"], ()))} for row in rows]
