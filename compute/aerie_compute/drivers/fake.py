@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hypervisor without guests: the same states, errors and events as a real one, and files only for images.
 
-For the all-in-one cloud and for tests. Invariant: with a state file, a process that ends at any moment and comes back finds
-its guests as a real hypervisor would have kept them. Tests may slow it down (``delays``) and make it
-fail (``fail_next``).
+For the all-in-one cloud and for tests. Invariant: with a state file, a process that ends at any moment and comes back
+finds its guests as a real hypervisor would have kept them. Tests may slow it down (``delays``) and make it fail
+(``fail_next``).
 """
 
 from __future__ import annotations
