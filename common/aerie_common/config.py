@@ -12,6 +12,8 @@ from pathlib import Path
 
 from oslo_config import cfg
 
+from aerie_common import rpc
+
 DEFAULT_DIR = Path("/etc/aerie")
 
 LOG_OPTS = [
@@ -57,6 +59,7 @@ def new(options: Iterable[tuple[str | None, list[cfg.Opt]]] = ()) -> cfg.ConfigO
     conf = cfg.ConfigOpts()
     for opt in LOG_OPTS + HOST_OPTS:
         conf.register_opt(opt)
+    rpc.register_options(conf)
     for group, opts in (("database", DATABASE_OPTS), ("api", API_OPTS), ("keystone_authtoken", AUTH_OPTS), *options):
         for opt in opts:
             conf.register_opt(opt, group=group)

@@ -36,7 +36,7 @@ R = TypeVar("R")
 _COMMIT_CALLBACKS = "aerie_commit_callbacks"
 
 
-class CommitUnknown(db_exc.DBError):
+class CommitUnknown(db_exc.DBError):  # type: ignore[misc]
     """The connection broke during COMMIT, so nobody knows whether the change took place. Never retried blindly."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import os
 import socket
+import time
 
 import sqlalchemy as sa
 
@@ -41,10 +42,19 @@ class Lease:
         self.name, self.seconds = name, seconds
         self.owner = owner or new_owner()
         self._db = db
+        self._renew_at = 0.0  # monotonic; before that our own lease is certainly good, or another's was seen lately
+        self._held = False
+
+    def hold(self) -> bool:
+        """Take or renew the lease; False while somebody else has it. Asks the database a few times per lease only."""
+        began = time.monotonic()
+        if began >= self._renew_at:
+            self._held = self._take()
+            self._renew_at = began + self.seconds / 3
+        return self._held
 
     @retried
-    def hold(self) -> bool:
-        """Take or renew the lease; False while somebody else has it."""
+    def _take(self) -> bool:
         now = utcnow()
         values = {"owner": self.owner, "until": now + datetime.timedelta(seconds=self.seconds)}
         free = sa.or_(LEASES.c.owner == self.owner, LEASES.c.owner.is_(None), LEASES.c.until < now)
@@ -55,6 +65,7 @@ class Lease:
     @retried
     def release(self) -> None:
         """Let another party have it now rather than when it runs out."""
+        self._renew_at, self._held = 0.0, False
         mine = sa.and_(LEASES.c.name == self.name, LEASES.c.owner == self.owner)
         with self._db.write() as conn:
             conn.execute(sa.update(LEASES).where(mine).values(owner=None, until=None))

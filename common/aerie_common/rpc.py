@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages between daemons, and notifications to whom it may concern: a thin layer over oslo.messaging.
+
+Invariant: a message only wakes or asks. What has to happen is in SQL before anybody is told, so a lost message costs
+time (until the next period), never work; therefore nobody waits long for a broker that is away. Arguments and results
+are plain JSON; the context arrives as a `Context`, without its token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import oslo_messaging
+from oslo_config import cfg
+from oslo_messaging import server as messaging_server
+from oslo_messaging import transport as messaging_transport
+from oslo_messaging.rpc import client as messaging_client
+from oslo_messaging.rpc import dispatcher as messaging_dispatcher
+from oslo_messaging.rpc import server as messaging_rpc_server
+
+from aerie_common.context import Context, set_current
+from aerie_common.errors import AerieError
+from aerie_common.loopback import LoopbackDriver
+
+LOG = logging.getLogger(__name__)
+
+NOTIFICATIONS = "notifications"
+SEND_RETRIES = 1
+PING_PERIOD, PING_TIMEOUT = 30.0, 10.0
+
+# What suits many small daemons that shall be back a second after their broker. The configuration file overrides it.
+RABBIT_DEFAULTS: dict[str, Any] = {
+    "heartbeat_timeout_threshold": 20,
+    "kombu_reconnect_delay": 0.2,
+    "kombu_missing_consumer_retry_timeout": 5,
+    "rabbit_interval_max": 3,
+    "rabbit_transient_queues_ttl": 300,
+    "rpc_conn_pool_size": 10,
+    "conn_pool_min_size": 1,
+}
+
+
+def register_options(conf: cfg.ConfigOpts) -> None:
+    """Register `transport_url`, `rpc_response_timeout` and their kin, so that they can be set before the first use."""
+    for options in (messaging_transport._transport_opts, messaging_server._pool_opts, messaging_client._client_opts):
+        conf.register_opts(options)
+    # oslo.messaging reads these two groups from the object it is given, but registers them on oslo.config's global one.
+    for name in ("metrics", "tracing"):
+        with contextlib.suppress(ImportError):  # tracing came with release 18
+            module = importlib.import_module(f"oslo_messaging._{name}.client")
+            conf.register_opts(getattr(module, f"oslo_messaging_{name}"), group=f"oslo_messaging_{name}")
+
+
+class ContextSerializer(oslo_messaging.Serializer):  # type: ignore[misc]
+    """Context to dict and back. Arguments are plain JSON already."""
+
+    def serialize_entity(self, ctxt: Any, entity: Any) -> Any:
+        return entity
+
+    def deserialize_entity(self, ctxt: Any, entity: Any) -> Any:
+        return entity
+
+    def serialize_context(self, ctxt: Context | Mapping[str, Any]) -> dict[str, Any]:
+        return ctxt.to_dict() if isinstance(ctxt, Context) else dict(ctxt)
+
+    def deserialize_context(self, ctxt: Mapping[str, Any]) -> Context:
+        ctx = Context.from_dict(dict(ctxt))
+        set_current(ctx)  # the thread that unpacks a message is the one that works for it
+        return ctx
+
+
+class _Patient(messaging_transport.RPCTransport):  # type: ignore[misc]
+    """Tries a lost connection again once, where oslo.messaging's default is for ever."""
+
+    def _send(self, target: Any, ctxt: Any, message: Any, **options: Any) -> Any:
+        if options.get("retry") is None:
+            options["retry"] = SEND_RETRIES
+        return super()._send(target, ctxt, message, **options)
+
+
+class Rpc:
+    """A daemon's access to the bus that `transport_url` names. Nothing connects before the first use, so make it
+    before or after a fork but use it after. `exmods` are modules whose exceptions callers get as such."""
+
+    def __init__(self, conf: cfg.ConfigOpts, *, exmods: Sequence[str] = ()) -> None:
+        register_options(conf)
+        self.conf = conf
+        self.serializer = ContextSerializer()
+        self._exmods = ["aerie_common.errors", *exmods]
+        self._lock = threading.Lock()
+        self._transports: dict[str, Any] = {}
+
+    @property
+    def transport(self) -> messaging_transport.RPCTransport:
+        """oslo.messaging's transport for calls and casts."""
+        return self._transport("rpc", None, _Patient)
+
+    @property
+    def notification_transport(self) -> oslo_messaging.Transport:
+        """oslo.messaging's transport for notifications: `[oslo_messaging_notifications] transport_url`, or the same."""
+        try:
+            url = self.conf.oslo_messaging_notifications.transport_url
+        except (cfg.NoSuchOptError, cfg.NoSuchGroupError):
+            url = None
+        return self._transport("notifications", url, messaging_transport.NotificationTransport)
+
+    def _transport(self, name: str, url: str | None, kind: Callable[..., Any]) -> Any:
+        with self._lock:
+            if name not in self._transports:
+                self._transports[name] = self._make_transport(url, kind)
+            return self._transports[name]
+
+    def _make_transport(self, url: str | None, kind: Callable[..., Any]) -> Any:
+        parsed = oslo_messaging.TransportURL.parse(self.conf, url)
+        if parsed.transport == "fake":
+            return kind(LoopbackDriver(self.conf, parsed, self.conf.control_exchange, self._exmods))
+        if parsed.transport.startswith(("rabbit", "kombu")):
+            self._tune_rabbit()
+        return messaging_transport._get_transport(self.conf, parsed, self._exmods, transport_cls=kind)
+
+    def _tune_rabbit(self) -> None:
+        from oslo_messaging._drivers import impl_rabbit
+
+        group = "oslo_messaging_rabbit"
+        self.conf.register_opts(impl_rabbit.rabbit_opts, group=group)
+        for name, value in RABBIT_DEFAULTS.items():
+            self.conf.set_default(name, value, group=group)
+
+    def client(self, topic: str, version: str = "1.0", *, timeout: float | None = None) -> Client:
+        """Sends to the daemons that serve `topic`. `timeout` is for calls (default: `rpc_response_timeout`)."""
+        return Client(self, topic, version, timeout)
+
+    def serve(self, topic: str, endpoints: Sequence[Any], *, host: str | None = None) -> RpcServer:
+        """Start to answer messages to `topic`, and those to this `host` (default: the option `host`).
+
+        Public methods of `endpoints` are called as `method(ctx, **arguments)`, each in a thread of a pool. An endpoint
+        may carry `target = oslo_messaging.Target(version="1.2")`. Returns what to `stop()`.
+        """
+        server = RpcServer(self, topic, endpoints, host or self.conf.host)
+        server.start()
+        return server
+
+    def notify(
+        self,
+        ctx: Mapping[str, Any],
+        publisher_id: str,
+        event_type: str,
+        payload: Any,
+        *,
+        message_id: str,
+        timestamp: datetime.datetime,
+        priority: str = "INFO",
+    ) -> None:
+        """Publish one notification in oslo.messaging's format 2.0 under an id chosen by the caller, which consumers
+        find as `metadata["message_id"]`. Raises MessageDeliveryFailure while the broker is away."""
+        message = {
+            "message_id": message_id,
+            "publisher_id": publisher_id,
+            "event_type": event_type,
+            "priority": priority,
+            "payload": payload,
+            "timestamp": timestamp.isoformat(sep=" "),
+        }
+        target = oslo_messaging.Target(topic=f"{NOTIFICATIONS}.{priority.lower()}")
+        transport = self.notification_transport
+        transport._send_notification(target, dict(ctx), message, version=2.0, retry=SEND_RETRIES)
+
+    def listen(self, endpoints: Sequence[Any], *, pool: str | None = None, topic: str = NOTIFICATIONS) -> Stopper:
+        """Consume notifications: `endpoint.info(ctx, publisher_id, event_type, payload, metadata)` for each.
+
+        A raised exception puts the notification back, so it comes again; listeners of different `pool`s each get
+        every notification. Returns what to `stop()`.
+        """
+        listener = oslo_messaging.get_notification_listener(
+            self.notification_transport,
+            [oslo_messaging.Target(topic=topic)],
+            list(endpoints),
+            serializer=self.serializer,
+            allow_requeue=True,
+            pool=pool,
+        )
+        return Stopper(_start(listener))
+
+    def stop(self) -> None:
+        """Close the connections; they come back at the next use."""
+        with self._lock:
+            transports, self._transports = list(self._transports.values()), {}
+        for transport in transports:
+            transport.cleanup()
+
+
+class Client:
+    """Calls and casts to one topic, or (after `to`) to one host of it."""
+
+    def __init__(self, rpc: Rpc, topic: str, version: str, timeout: float | None, host: str | None = None) -> None:
+        self._rpc, self._topic, self._version, self._timeout, self._host = rpc, topic, version, timeout, host
+        self._client: Any = None
+
+    def to(self, host: str) -> Client:
+        """The same for messages to one host."""
+        return Client(self._rpc, self._topic, self._version, self._timeout, host)
+
+    def call(self, ctx: Context, method: str, **arguments: Any) -> Any:
+        """Ask and wait. MessagingTimeout if nobody answers, MessageDeliveryFailure if the broker is away, else what
+        the method returned or raised (RemoteError for exceptions of modules not in `exmods`)."""
+        return self._prepared().call(ctx, method, **arguments)
+
+    def cast(self, ctx: Context, method: str, **arguments: Any) -> bool:
+        """Tell one daemon, or the host. Not waiting for anything; False (and a warning) if the broker is away."""
+        return self._tell(self._prepared(), ctx, method, arguments)
+
+    def fanout(self, ctx: Context, method: str, **arguments: Any) -> bool:
+        """Tell every daemon of the topic, as cast."""
+        return self._tell(self._prepared().prepare(fanout=True), ctx, method, arguments)
+
+    def _tell(self, client: Any, ctx: Context, method: str, arguments: dict[str, Any]) -> bool:
+        try:
+            client.cast(ctx, method, **arguments)
+        except oslo_messaging.MessageDeliveryFailure as error:
+            LOG.warning("Message %s to %s could not be sent: %s", method, self._topic, error)
+            return False
+        return True
+
+    def _prepared(self) -> Any:
+        transport = self._rpc.transport
+        if self._client is None or self._client.transport is not transport:
+            target = oslo_messaging.Target(topic=self._topic, version=self._version, server=self._host)
+            self._client = oslo_messaging.get_rpc_client(
+                transport, target, timeout=self._timeout, serializer=self._rpc.serializer
+            )
+        return self._client
+
+
+def _start(server: Any) -> Any:
+    """Start an oslo.messaging server on the standard library's threads: those of its own pool wake every second."""
+    server._executor_cls = futures.ThreadPoolExecutor
+    server.start()
+    return server
+
+
+class Stopper:
+    """A started oslo.messaging server, to be stopped."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def stop(self) -> None:
+        """Take no more messages, finish those being worked on."""
+        self._server.stop()
+        self._server.wait()
+
+
+class _Dispatcher(messaging_dispatcher.RPCDispatcher):  # type: ignore[misc]
+    """Passes refusals on to the caller without logging them as accidents."""
+
+    def dispatch(self, incoming: Any) -> Any:
+        try:
+            return super().dispatch(incoming)
+        except AerieError as error:
+            LOG.info("Refused %s: %s", incoming.message.get("method"), error.message)
+            raise messaging_dispatcher.ExpectedException from error
+        finally:
+            set_current(None)
+
+
+class _Ping:
+    """Answers the server's question to itself."""
+
+    target = oslo_messaging.Target(namespace="aerie", version="1.0")
+
+    def ping(self, ctx: Context) -> str:
+        return "pong"
+
+
+class RpcServer:
+    """Serves a topic until stopped, and watches itself: a server which the broker reaches but which does not answer its
+    own ping twice in a row is replaced by a new one."""
+
+    def __init__(self, rpc: Rpc, topic: str, endpoints: Sequence[Any], host: str) -> None:
+        self.topic, self.host = topic, host
+        self._rpc, self._endpoints = rpc, [*endpoints, _Ping()]
+        self._server: Any = None
+        self._stopping = threading.Event()
+        self._watchdog: threading.Thread | None = None
+        self.progressed_at = time.monotonic()
+        """Monotonic time of the last proof of life."""
+        self.restarts = 0
+
+    def start(self) -> None:
+        self._server = self._new_server()
+        if not isinstance(self._rpc.transport._driver, LoopbackDriver):
+            self._watchdog = threading.Thread(target=self._watch, name=f"rpc-watchdog-{self.topic}", daemon=True)
+            self._watchdog.start()
+
+    def stop(self) -> None:
+        """Take no more messages, finish those being worked on."""
+        self._stopping.set()
+        self._server.stop()
+        self._server.wait()
+
+    def check(self) -> bool:
+        """Ask itself through the broker; False if no answer came although the question went out."""
+        target = oslo_messaging.Target(topic=self.topic, server=self.host, namespace="aerie", version="1.0")
+        client = oslo_messaging.get_rpc_client(
+            self._rpc.transport, target, timeout=PING_TIMEOUT, serializer=self._rpc.serializer
+        )
+        try:
+            client.call(Context(), "ping")
+        except oslo_messaging.MessagingTimeout:
+            return False
+        except oslo_messaging.MessageDeliveryFailure as error:
+            LOG.warning("Broker not reachable: %s", error)
+            return True
+        self.progressed_at = time.monotonic()
+        return True
+
+    def replace(self) -> None:
+        """Put a new server beside the old one, then let the old one go, however long that takes."""
+        old, self._server = self._server, self._new_server()
+        self.restarts += 1
+        threading.Thread(target=Stopper(old).stop, name=f"rpc-old-{self.topic}", daemon=True).start()
+
+    def _new_server(self) -> Any:
+        target = oslo_messaging.Target(topic=self.topic, server=self.host)
+        policy = oslo_messaging.DefaultRPCAccessPolicy  # no method that begins with an underscore
+        dispatcher = _Dispatcher(self._endpoints, self._rpc.serializer, policy)
+        server = _start(messaging_rpc_server.RPCServer(self._rpc.transport, target, dispatcher))
+        return server
+
+    def _watch(self) -> None:
+        misses = 0
+        while not self._stopping.wait(PING_PERIOD if misses == 0 else 1.0):
+            try:
+                misses = 0 if self.check() else misses + 1
+                if misses >= 2 and not self._stopping.is_set():
+                    LOG.error("RPC server of %s does not answer itself: replacing it", self.topic)
+                    self.replace()
+                    misses = 0
+            except Exception:
+                LOG.exception("RPC watchdog of %s", self.topic)
