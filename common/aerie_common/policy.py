@@ -35,6 +35,11 @@ RELOAD_SECONDS = 1.0
 MEMORY = 20_000
 
 
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is None: a missing project must never equal another missing project."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 class Policy:
     """The rules of one service. A decision depends on nothing but rule, caller and target, so it is remembered."""
 
@@ -77,7 +82,7 @@ class Policy:
         decisions = self._decisions
         known = decisions.get(key)
         if known is None:
-            known = bool(self._enforcer.enforce(name, dict(target), ctx.credentials(), do_raise=False))
+            known = bool(self._enforcer.enforce(name, _known(target), _known(ctx.credentials()), do_raise=False))
             if len(decisions) >= MEMORY:
                 decisions.clear()
             decisions[key] = known
