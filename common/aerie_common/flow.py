@@ -99,7 +99,8 @@ class Fault:
         code = getattr(error, "code", None)
         expected = isinstance(error, Fail) or hasattr(error, "status")
         return cls(
-            message=str(error) or type(error).__name__,
+            # An error that came by RPC has its traceback in str(), and its words in `message`.
+            message=str(getattr(error, "message", None) or error) or type(error).__name__,
             code=str(code) if expected and code else type(error).__name__,
             step=step,
             details={k: _plain(v) for k, v in (getattr(error, "details", None) or {}).items()} if expected else {},
