@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dashboard's daemon."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from aerie_common.service import Daemon, ServiceSpec, Stoppable
+from aerie_common.serving import HttpServer
+from oslo_config import cfg
+
+from aerie_dashboard.options import OPTIONS
+
+PORT = 8080
+
+
+def start(conf: cfg.ConfigOpts) -> list[Stoppable]:
+    """Serve the pages."""
+    from aerie_dashboard.site import application
+
+    server = HttpServer(application(conf), (conf.api.listen, conf.api.port or PORT), threads=conf.api.threads)
+    server.start()
+    return [server]
+
+
+def installed() -> bool:
+    """Is the extra `dashboard` installed?"""
+    return importlib.util.find_spec("django") is not None
+
+
+SPEC = ServiceSpec(
+    name="dashboard",
+    daemons=(Daemon("aerie-dashboard", start, "controller", "dashboard", PORT),) if installed() else (),
+    options=OPTIONS,
+)
