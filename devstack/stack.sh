@@ -62,12 +62,14 @@ check_machine
 mkdir -p "$INSTALL_LOGS" "$HERE/.state"
 chmod 0700 "$INSTALL_LOGS" "$HERE/.state"
 
-NETWORK_HINT="look at the log: without a network, the packages have to be there already (apt-get install by hand shows more)."
-step install_packages "Debian packages" "$NETWORK_HINT"
-step make_account "account, folders, secrets" "see whether a user 'aerie' made by somebody else is in the way (getent passwd aerie)."
+APT_HINT="see the log: without a network the packages have to be there already."
+step make_account "account, folders, secrets" "is a user 'aerie' made by somebody else in the way? (getent passwd aerie)"
+rm -f "$RUN/apt-updated"
+step install_python "Debian packages: Python" "$APT_HINT"
+begin make_virtualenv "virtualenv" "remove $VENV and run again; without a network, give one with AERIE_VENV=DIR."
+step install_packages "Debian packages: engines" "$APT_HINT"
 
 # Side by side, for they mostly wait: for a disk, for a port to open, for a download.
-begin make_virtualenv "virtualenv" "remove $VENV and run again; without a network, give one with AERIE_VENV=DIR."
 begin start_rabbitmq "RabbitMQ" "read /var/log/rabbitmq/; a node whose host name changed needs its old name or an empty /var/lib/rabbitmq."
 begin start_mariadb "MariaDB" "read /var/log/mysql/error.log or journalctl -u mariadb; root must get in through the socket without a password."
 begin start_memcached "memcached" "is something else on port 11211?"

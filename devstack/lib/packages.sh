@@ -1,42 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
 # Debian packages and the virtualenv. Both do nothing, and need no network, when nothing changed.
 
+# First, and by themselves: while the others are installed, the virtualenv is made with them.
+PACKAGES_PYTHON=(python3 python3-venv ca-certificates)
 PACKAGES_BASE=(
-    python3 python3-venv ca-certificates procps iproute2 iputils-ping bind9-dnsutils openssh-client
+    procps iproute2 iputils-ping bind9-dnsutils openssh-client qemu-utils
     mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3
 )
 PACKAGES_LIBVIRT=(
-    qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients
+    qemu-system-x86 libvirt-daemon-system libvirt-clients
     dnsmasq-base iptables ipset conntrack
     cpio mtools syslinux dropbear-bin
 )
+POLICY=/usr/sbin/policy-rc.d
 
-wanted_packages() {
-    printf '%s\n' "${PACKAGES_BASE[@]}"
-    # The image is inspected with qemu-img, and built, with either hypervisor.
-    if [ "$HYPERVISOR" = libvirt ]; then printf '%s\n' "${PACKAGES_LIBVIRT[@]}"; else printf '%s\n' qemu-utils; fi
+python_packages() {
+    printf '%s\n' "${PACKAGES_PYTHON[@]}"
     if [ "$HYPERVISOR:$VENV_GIVEN" = libvirt: ]; then echo python3-libvirt; fi
 }
 
-install_packages() {
-    local wanted missing=() package was_there
-    mapfile -t wanted < <(wanted_packages)
-    for package in "${wanted[@]}"; do installed "$package" || missing+=("$package"); done
+wanted_packages() {
+    printf '%s\n' "${PACKAGES_BASE[@]}"
+    if [ "$HYPERVISOR" = libvirt ]; then printf '%s\n' "${PACKAGES_LIBVIRT[@]}"; fi
+}
+
+apt_install() {  # apt_install PACKAGE...: those that are missing
+    local missing=() package status=0
+    for package in "$@"; do installed "$package" || missing+=("$package"); done
     if [ ${#missing[@]} -eq 0 ]; then
-        note "all ${#wanted[@]} are there"
+        note "all $# are there"
         return 0
     fi
-    was_there=$(installed pdns-server && echo yes || echo no)
     export DEBIAN_FRONTEND=noninteractive
+    if [ ! -e "$RUN/apt-updated" ]; then
+        apt-get update -qq || echo "going on with the package lists there are"
+        touch "$RUN/apt-updated"
+    fi
+    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io \
+        -o DPkg::Lock::Timeout=120 "${missing[@]}" || status=$?
+    note "${#missing[@]} installed"
+    return $status
+}
+
+install_python() {
+    local wanted
+    mapfile -t wanted < <(python_packages)
+    apt_install "${wanted[@]}"
+}
+
+install_packages() {
+    local wanted new_pdns=no
+    mapfile -t wanted < <(wanted_packages)
+    installed pdns-server || new_pdns=yes
     configure_mariadb || true
     configure_rabbitmq || true
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io "${missing[@]}"
-    if has_systemd && [ "$was_there" = no ]; then
-        # Debian starts one that answers on all addresses with no zones; ours is another instance.
-        systemctl disable -q --now pdns.service || true
+    # Packages that start their servers one by one take longer than starting them side by side afterwards.
+    if [ ! -e "$POLICY" ]; then
+        trap 'rm -f "$POLICY"' EXIT
+        printf '#!/bin/sh\n# Made by devstack/stack.sh while it installs packages.\nexit 101\n' > "$POLICY"
+        chmod 0755 "$POLICY"
     fi
-    note "${#missing[@]} installed"
+    apt_install "${wanted[@]}"
+    if [ "$new_pdns" = yes ] && has_systemd; then
+        # Debian's own instance would answer on all addresses with no zones; ours is another one.
+        systemctl disable -q pdns.service
+    fi
 }
 
 # libvirt's Python binding comes from Debian, built for the very library that is installed: nothing to compile.
