@@ -2,7 +2,7 @@
 # Debian packages and the virtualenv. Both do nothing, and need no network, when nothing changed.
 
 # First, and by themselves: while the others are installed, the virtualenv is made with them.
-PACKAGES_PYTHON=(python3 python3-venv ca-certificates)
+PACKAGES_PYTHON=(python3 python3-venv)
 PACKAGES_BASE=(
     procps iproute2 iputils-ping bind9-dnsutils openssh-client qemu-utils
     mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3
