@@ -11,6 +11,7 @@ null for those that are gone.
 
 import abc
 import dataclasses
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -460,6 +461,14 @@ class NetworkDriver(abc.ABC):
     @abc.abstractmethod
     def observe(self) -> Observation:
         """What is there now; changes nothing."""
+
+    def namespace_identity(self, namespace: str) -> int | None:
+        """Tells a namespace from a later one of the same name; None when there is none (or never is, as here)."""
+        return None
+
+    def listen(self, namespace: str, address: str, port: int) -> socket.socket | None:
+        """A listening TCP socket inside a namespace; None for a driver without namespaces."""
+        return None
 
     @abc.abstractmethod
     def cleanup(self) -> None:

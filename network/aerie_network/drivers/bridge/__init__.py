@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Linux driver: bridges, VXLAN, taps, packet filters, dnsmasq and router namespaces, with the kernel's own parts."""
+"""The Linux driver: bridges, VXLAN, taps, packet filters, dnsmasq and router namespaces."""

@@ -155,7 +155,10 @@ class AntiSpoof:
         failed: dict[str, str] = {}
         loads = {device: _load(device, rules) for device, rules in changed.items()}
         try:
-            run(["nft", "-f", "-"], stdin="\n".join([*removal, *(line for lines in loads.values() for line in lines)]) + "\n")
+            run(
+                ["nft", "-f", "-"],
+                stdin="\n".join([*removal, *(line for lines in loads.values() for line in lines)]) + "\n",
+            )
         except HostError:
             # One of them is bad: each on its own, so that it harms only itself.
             for device in gone:
@@ -191,7 +194,7 @@ def _digest(rules: list[str]) -> str:
 
 def _load(device: str, rules: list[str]) -> list[str]:
     name = checks.device(device)
-    lines = [f'add chain {TABLE} {name}', f"flush chain {TABLE} {name}"]
+    lines = [f"add chain {TABLE} {name}", f"flush chain {TABLE} {name}"]
     lines.append(f'add rule {TABLE} {name} {rules[0]} comment "aerie:{_digest(rules)}"')
     lines += [f"add rule {TABLE} {name} {rule}" for rule in rules[1:]]
     lines.append(f'add element {TABLE} ports {{ "{name}" : goto {name} }}')

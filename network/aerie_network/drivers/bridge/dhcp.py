@@ -136,9 +136,7 @@ class DhcpServers:
             alive = "runs but" if self._pid(doc.network_id) else "died and"
             raise HostError(f"dnsmasq of network {doc.network_id} {alive} has not loaded its hosts")
 
-    def _release(
-        self, doc: base.DhcpNetwork, namespace: str, directory: Path, device: str, files: _Files
-    ) -> None:
+    def _release(self, doc: base.DhcpNetwork, namespace: str, directory: Path, device: str, files: _Files) -> None:
         """Ends leases of ports that are gone: dnsmasq would refuse the address to its next holder."""
         stale = [lease for lease in _leases(directory / "leases") if lease[:2] not in files.leasable]
         servers = [address for address in addresses(doc) if ":" not in address]
@@ -325,7 +323,9 @@ def _subnet_options(doc: base.DhcpNetwork, subnet: base.Subnet) -> list[str]:
         return [_option(tag, "option6:dns-server", [f"[{address}]" for address in resolvers])]
     gateway = [checks.address(subnet.gateway_ip)] if subnet.gateway_ip else []
     lines = [_option(tag, "option:dns-server", resolvers), _option(tag, "option:router", gateway)]
-    routes = [word for route in subnet.host_routes for word in (checks.cidr(route.destination), checks.address(route.nexthop))]
+    routes = [
+        word for route in subnet.host_routes for word in (checks.cidr(route.destination), checks.address(route.nexthop))
+    ]
     if doc.metadata and subnet.id in doc.isolated_subnets and own:
         routes += [f"{base.METADATA_ADDRESS}/32", own[0]]
     if routes:

@@ -61,7 +61,9 @@ def compile_port(
     unusable, known = set(unusable_sets), set(known_sets)
     refused: list[str] = []
     sets: set[str] = set()
-    rules: dict[tuple[str, int], list[str]] = {(way, version): [] for way in ("ingress", "egress") for version in (4, 6)}
+    rules: dict[tuple[str, int], list[str]] = {
+        (way, version): [] for way in ("ingress", "egress") for version in (4, 6)
+    }
     present = [groups[group] for group in port.security_groups if group in groups]
     refused += [f"security group {group} is unknown here" for group in port.security_groups if group not in groups]
     for group in present:
@@ -207,8 +209,8 @@ class Firewall:
 
     def __init__(self) -> None:
         self._loaded: dict[int, dict[str, str]] = {4: {}, 6: {}}  # chain -> digest
-        self._dispatch: dict[int, str] = {}
         self._known = False
+        self.replaced: set[str] = set()  # devices whose rules were others before the last apply
 
     def loaded(self, version: int) -> tuple[dict[str, str], set[str], bool]:
         """(digest of each right-looking chain, all our chains, whether the hooks jump to us), as the kernel has it."""
@@ -239,6 +241,7 @@ class Firewall:
         reason for the ports that could not be filtered.
         """
         failed: dict[str, str] = {}
+        self.replaced.clear()
         for version in (4, 6):
             failed.update(self._apply(version, wanted, zones, resync))
         self._known = True
@@ -263,6 +266,7 @@ class Firewall:
         gone = {chain for chain in loaded.keys() | stray if chain not in digests and chain not in _HOOKS.values()}
         if not changed and not gone:
             return {}
+        self.replaced |= {chain[len("aerie-i-") :] for chain in changed & chains.keys() & (loaded.keys() | stray)}
         failed: dict[str, str] = {}
         try:
             self._restore(version, {chain: chains[chain] for chain in changed if chain in chains}, fixed, changed, gone)
@@ -302,7 +306,9 @@ class Firewall:
     def _hook(self, version: int) -> None:
         """Makes the kernel's chains jump to ours, first and once."""
         tool = _TOOLS[version]
-        for table, hook, chain in [("filter", *item) for item in _HOOKS.items()] + [("raw", "PREROUTING", "aerie-zones")]:
+        for table, hook, chain in [("filter", *item) for item in _HOOKS.items()] + [
+            ("raw", "PREROUTING", "aerie-zones")
+        ]:
             run([tool, "-w", "10", "-t", table, "-N", chain], accept=(0, 1))
             check = [tool, "-w", "10", "-t", table, "-C", hook, "-j", chain]
             try:
@@ -335,9 +341,7 @@ def _chain_lines(chain: str, lines: tuple[str, ...]) -> list[str]:
     return [f'-A {chain} -m comment --comment "{digest(lines)}"', *(f"-A {chain} {line}" for line in lines)]
 
 
-def _dispatch(
-    version: int, wanted: Mapping[str, FilteredPort], zones: Mapping[str, str]
-) -> dict[str, tuple[str, ...]]:
+def _dispatch(version: int, wanted: Mapping[str, FilteredPort], zones: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The chains which hand a packet to the chains of the ports it comes from and goes to."""
     forward: list[str] = []
     inbound: list[str] = []

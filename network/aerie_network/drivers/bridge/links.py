@@ -139,9 +139,7 @@ class Links:
             self.delete(name)
             link = None
         if link is None:
-            self._add(
-                ifname=name, kind="vxlan", vxlan_id=vni, vxlan_local=local, vxlan_port=port, vxlan_learning=False
-            )
+            self._add(ifname=name, kind="vxlan", vxlan_id=vni, vxlan_local=local, vxlan_port=port, vxlan_learning=False)
             link = self._after_add(name)
             _no_host_ipv6(name)
         return self._ensure(link, mtu=mtu, alias=alias, up=True)
@@ -154,7 +152,9 @@ class Links:
                 self._add(ifname=name, kind="vlan", link=self.must_get(parent).index, vlan_id=vlan_id)
             except HostError as error:
                 if "not supported" in str(error):
-                    raise HostError(f"this kernel has no 802.1Q VLAN devices (for VLAN {vlan_id} on {parent})") from None
+                    raise HostError(
+                        f"this kernel has no 802.1Q VLAN devices (for VLAN {vlan_id} on {parent})"
+                    ) from None
                 raise
             link = self._after_add(name)
             _no_host_ipv6(name)
@@ -304,8 +304,8 @@ class Links:
 
     # --------------------------------------------------------------------------- addresses and routes inside
 
-    def ensure_addresses(self, link: Link, wanted: Iterable[str]) -> set[str]:
-        """The device's addresses (as address/length), no other but the kernel's own; returns those added."""
+    def ensure_addresses(self, link: Link, wanted: Iterable[str]) -> tuple[set[str], set[str]]:
+        """The device's addresses (as address/length), no other but the kernel's own; returns (added, removed)."""
         wanted = set(wanted)
         found = set()
         for message in self._ipr.get_addr(index=link.index):
@@ -321,7 +321,7 @@ class Links:
                 self._ipr.addr("add", index=link.index, address=address, **flags)
         except NetlinkError as error:
             raise _refused(f"set addresses of {link.name}", error) from None
-        return wanted - found
+        return wanted - found, found - wanted
 
     def ensure_routes(self, wanted: Iterable[tuple[str, str, int]]) -> dict[str, str]:
         """Static routes of this namespace: (destination CIDR, next hop or "", device index), no other static ones.
@@ -340,7 +340,7 @@ class Links:
         failed: dict[str, str] = {}
         for cidr, hop, index in found - wanted:
             self._route("del", cidr, hop, index, failed)
-        for cidr, hop, index in sorted(wanted - found):
+        for cidr, hop, index in sorted(wanted - found, key=lambda entry: (entry[1] != "", entry[0])):
             self._route("replace", cidr, hop, index, failed)
         return failed
 

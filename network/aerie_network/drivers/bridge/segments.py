@@ -71,9 +71,7 @@ class Segments:
             raise HostError("no tunnel address is configured on this host (option local_ip)")
         local = self._settings.tunnel_ip
         links = self._links
-        vxlan = links.ensure_vxlan(
-            f"vxlan-{vni}", vni, local, self._settings.vxlan_port, network.mtu, alias(network)
-        )
+        vxlan = links.ensure_vxlan(f"vxlan-{vni}", vni, local, self._settings.vxlan_port, network.mtu, alias(network))
         vxlan = links.join(vxlan, bridge)
         links.suppress_arp(vxlan)
         remotes = [remote for remote in network.remote_ports if remote.vtep and remote.vtep != local]

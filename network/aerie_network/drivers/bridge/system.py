@@ -10,6 +10,7 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -22,6 +23,7 @@ T = TypeVar("T")
 NETNS_DIR = Path("/run/netns")
 COMMAND_TIMEOUT = 30.0
 _CLONE_NEWNET = 0x40000000
+_IP_FREEBIND = 15
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,6 +56,25 @@ def run(command: Sequence[str], stdin: str | None = None, accept: Sequence[int] 
 def namespace_exists(name: str) -> bool:
     """Whether a named network namespace is there (mounted, not just a file left over)."""
     return os.path.ismount(NETNS_DIR / name)
+
+
+def namespace_identity(name: str) -> int | None:
+    """A number that a namespace made anew under the same name does not share; None when there is none."""
+    return os.stat(NETNS_DIR / name).st_ino if namespace_exists(name) else None
+
+
+def listening_socket(address: str, port: int) -> socket.socket:
+    """A TCP socket listening on an address that may come a moment later, in the calling thread's namespace."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        sock.bind((address, port))
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        raise HostError(f"cannot listen on {address}:{port}: {error.strerror}") from None
+    return sock
 
 
 def ensure_namespace(name: str) -> bool:
