@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole cloud in one process, and the real clients that talk to it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commandline import OpenStack
+
+
+@pytest.fixture(scope="session")
+def clouds_yaml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """`aerie all-in-one` for the whole run; its clouds.yaml has the clouds `aerie` (demo) and `aerie-admin`."""
+    state = tmp_path_factory.mktemp("all-in-one")
+    command = [str(Path(sys.executable).with_name("aerie")), "all-in-one", "--any-port", "--state-dir", str(state)]
+    output = (state / "output").open("w")
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        end = time.monotonic() + 60
+        while not (state / "clouds.yaml").exists():
+            assert process.poll() is None and time.monotonic() < end, _tail(state)
+            time.sleep(0.1)
+        yield state / "clouds.yaml"
+        assert process.poll() is None, f"the cloud died:\n{_tail(state)}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        output.close()
+
+
+def _tail(state: Path) -> str:
+    logs = [state / "output", state / "all-in-one.log"]
+    return "\n".join(log.read_text()[-4000:] for log in logs if log.exists())
+
+
+@pytest.fixture(scope="session")
+def demo(clouds_yaml: Path) -> OpenStack:
+    return OpenStack("aerie", clouds_yaml)
+
+
+@pytest.fixture(scope="session")
+def admin(clouds_yaml: Path) -> OpenStack:
+    return OpenStack("aerie-admin", clouds_yaml)
