@@ -84,7 +84,7 @@ remove_rules() {
         fi
     done
     command -v ipset > /dev/null || return 0
-    for set in $(ipset list -n 2> /dev/null | grep -E '^aerie-'); do ipset destroy "$set" || return 1; done
+    for set in $(ipset list -n 2> /dev/null | grep -E '^aerie[46]-'); do ipset destroy "$set" || return 1; done
 }
 
 drop_databases() {

@@ -48,13 +48,16 @@ write_configuration() {
 configuration_hash() { cat "$ETC"/*.conf "$VENV/.aerie" 2> /dev/null | sha256sum | cut -c1-16; }
 
 # -- schemas and catalog ----------------------------------------------------------------------------------------------
+# As the account of the daemons: files that these commands make are theirs.
+as_aerie() { setpriv --reuid aerie --regid aerie --init-groups env HOME="$STATE" "$@"; }
+
 sync_schemas() {
-    "$VENV/bin/aerie" db sync --config-dir "$ETC"
+    as_aerie "$VENV/bin/aerie" db sync --config-dir "$ETC"
     note "${DATABASES[*]}"
 }
 
 bootstrap_identity() {
-    AERIE_ADMIN_PASSWORD=$(secret ADMIN_PASSWORD) "$VENV/bin/aerie" bootstrap --config-dir "$ETC" \
+    AERIE_ADMIN_PASSWORD=$(secret ADMIN_PASSWORD) as_aerie "$VENV/bin/aerie" bootstrap --config-dir "$ETC" \
         --admin-password-env AERIE_ADMIN_PASSWORD --region "$REGION" --host "$HOST_IP"
     note "http://$HOST_IP:5000/v3, region $REGION"
 }

@@ -107,7 +107,7 @@ make_virtualenv() {
     if [ "$HYPERVISOR" = libvirt ]; then link_libvirt_binding; fi
     if tree_is_public; then editable=(--editable); fi
     "$VENV/bin/pip" install -q --disable-pip-version-check --no-input --prefer-binary --root-user-action=ignore \
-        "${editable[@]}" "$TREE[$extras]"
+        "${editable[@]}" "${TREE}[$extras]"
     echo "$wanted" > "$stamp"
     note "$VENV"
 }

@@ -57,7 +57,7 @@ prepare() {
     /usr/bin/python3 -m venv "$CACHE/venv"
     "$CACHE/venv/bin/pip" install -q --disable-pip-version-check --upgrade pip
     "$CACHE/venv/bin/pip" wheel -qq --disable-pip-version-check --wheel-dir "$CACHE/wheels" \
-        'setuptools>=68' wheel "$TREE[dashboard]" python-openstackclient python-designateclient >&2
+        'setuptools>=68' wheel "${TREE}[dashboard]" python-openstackclient python-designateclient >&2
     rm -f "$CACHE"/wheels/aerie-*.whl
     echo "$wanted" > "$stamp"
 }
