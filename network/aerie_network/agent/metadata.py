@@ -116,8 +116,8 @@ class MetadataProxy:
         with self._lock:
             self._known.clear()
             for origin in list(self._sockets):
-                identity, sock = self._sockets[origin]
-                if identities.get(origin) != identity:
+                listened, sock = self._sockets[origin]
+                if identities.get(origin) != listened:
                     self._selector.unregister(sock)
                     sock.close()
                     del self._sockets[origin]

@@ -316,6 +316,11 @@ class Router(Document):
     routes: tuple[Route, ...] = ()
     metadata: bool = True
 
+    @property
+    def parts(self) -> "tuple[RouterInterface | RouterGateway, ...]":
+        """Its ports: the interfaces, and the gateway if it has one."""
+        return (*self.interfaces, self.gateway) if self.gateway is not None else self.interfaces
+
 
 # --------------------------------------------------------------------------------------------------- host state
 

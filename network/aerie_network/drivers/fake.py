@@ -58,7 +58,7 @@ class FakeDriver(base.NetworkDriver):
             for router in state.routers.values():
                 up = base.ACTIVE if router.admin_state_up else base.DOWN
                 routers[router.id] = self._outcome(router.id, up, router.revision)
-                for part in [*router.interfaces, *([router.gateway] if router.gateway else [])]:
+                for part in router.parts:
                     ports[part.port_id] = self._outcome(part.port_id, base.WIRED, part.revision)
                 for item in router.floating_ips:
                     floating[item.id] = self._outcome(item.id, base.ACTIVE, item.revision)

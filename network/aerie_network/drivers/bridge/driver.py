@@ -291,10 +291,9 @@ class BridgeDriver(base.NetworkDriver):
     def _ensure_routers(self, state: base.HostState, whole: bool) -> None:
         wanted = {router_id: item for router_id, item in state.routers.items() if item.admin_state_up}
         for router_id, item in wanted.items():
-            parts = [*item.interfaces, *([item.gateway] if item.gateway else [])]
             around = [
                 (network.subnets, network.mtu, self._index(network.id))
-                for network in (state.networks.get(part.network_id) for part in parts)
+                for network in (state.networks.get(part.network_id) for part in item.parts)
                 if network is not None
             ]
             inputs: object = (item, around)
@@ -419,10 +418,9 @@ def _end(zone: int, items: Iterable[firewall.FilteredPort]) -> None:
 
 
 def _failed_router(item: base.Router, reason: str) -> router.Routed:
-    parts = [*item.interfaces, *([item.gateway] if item.gateway else [])]
     return router.Routed(
         reasons=[reason],
-        ports={part.port_id: base.Outcome(base.ERROR, part.revision, reason) for part in parts},
+        ports={part.port_id: base.Outcome(base.ERROR, part.revision, reason) for part in item.parts},
         floating_ips={fip.id: base.Outcome(base.ERROR, fip.revision, reason) for fip in item.floating_ips},
     )
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2 import IPRoute  # type: ignore[import-untyped]
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
 from aerie_network.drivers.bridge.system import NETNS_DIR, HostError, sysctl
 
@@ -71,7 +71,8 @@ class Links:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """Within it, `get` answers from one dump, kept up to date with what is changed through this object."""
-        self._cache = {link.name: link for link in self.all()}
+        links = self.all()
+        self._cache = {link.name: link for link in links}
         try:
             yield
         finally:
@@ -79,6 +80,8 @@ class Links:
 
     def all(self) -> list[Link]:
         """All devices."""
+        if self._cache is not None:
+            return list(self._cache.values())
         return [_link(message) for message in self._ipr.get_links()]
 
     def get(self, name: str) -> Link | None:

@@ -45,6 +45,7 @@ class Routers:
     def __init__(self, settings: base.DriverSettings, links: Links) -> None:
         self._links = links
         self._advertisers = advertise.Advertisers(settings)
+        self._devices: dict[str, set[str]] = {}  # router id -> host's ends of its interfaces
 
     def present(self) -> set[str]:
         """Ids of the routers that have a namespace here."""
@@ -60,16 +61,12 @@ class Routers:
         if system.ensure_namespace(namespace):
             system.in_namespace(namespace, _prepare)
         wanted: dict[str, tuple[base.RouterInterface | base.RouterGateway, base.Network]] = {}
-        parts: list[tuple[str, base.RouterInterface | base.RouterGateway]] = [
-            ("qr-", item) for item in router.interfaces
-        ]
-        if router.gateway is not None:
-            parts.append(("qg-", router.gateway))
-        for prefix, item in parts:
+        for item in router.parts:
             try:
                 network = networks.get(item.network_id)
                 if network is None:
                     raise HostError(f"network {item.network_id} is unknown here")
+                prefix = "qg-" if isinstance(item, base.RouterGateway) else "qr-"
                 device = checks.device(prefix + item.port_id[:11])
                 link = self._links.ensure_veth(
                     base.tap_name(item.port_id), device, namespace, checks.mac(item.mac), network.mtu, _alias(router_id)
@@ -80,7 +77,7 @@ class Routers:
             except (HostError, checks.BadValue) as error:
                 done.ports[item.port_id] = base.Outcome(base.ERROR, item.revision, str(error))
                 done.reasons.append(f"port {item.port_id}: {error}")
-        self._drop_others(router_id, {base.tap_name(item.port_id) for _, item in parts})
+        self._drop_others(router_id, {base.tap_name(item.port_id) for item in router.parts})
         system.in_namespace(namespace, lambda: _ensure_inside(router, wanted, done))
         self._advertise(router_id, namespace, wanted, done)
         return done
@@ -103,14 +100,18 @@ class Routers:
             done.reasons.append(f"router advertisements: {error}")
 
     def _drop_others(self, router_id: str, keep: set[str]) -> None:
-        for link in self._links.all():
-            if link.alias == _alias(router_id) and link.name not in keep:
-                self._links.delete(link.name)
+        present = self._devices.get(router_id)
+        if present is None:
+            present = {link.name for link in self._links.all() if link.alias == _alias(router_id)}
+        for name in present - keep:
+            self._links.delete(name)
+        self._devices[router_id] = keep
 
     def remove(self, router_id: str) -> None:
         """Removes the router's namespace, devices and advertisements."""
         self._advertisers.remove(router_id)
         self._drop_others(router_id, set())
+        del self._devices[router_id]
         system.delete_namespace(base.router_namespace(router_id))
 
 
