@@ -172,8 +172,8 @@ class Database:
         self._subscribers.setdefault(topic, []).append(callback)
 
     def unsubscribe(self, topic: str, callback: Callable[[list[Any]], None]) -> None:
-        """The inverse of subscribe."""
-        self._subscribers.get(topic, []).remove(callback)
+        """The inverse of subscribe; may be repeated."""
+        self._subscribers[topic] = [known for known in self._subscribers.get(topic, ()) if known != callback]
 
     def create_all(self, metadata: sa.MetaData) -> None:
         """Create the tables that do not exist. Tests and all-in-one use it; installations use migrations."""

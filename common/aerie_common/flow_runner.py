@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import heapq
 import logging
 import threading
 import time
@@ -98,6 +99,7 @@ class FlowRunner(Generic[S]):
         self._threads: list[threading.Thread] = []
         self._polling = False
         self._next_poll = 0.0
+        self._alarms: list[float] = []  # a heap of the monotonic times at which flows parked by this runner are due
         self._next_prune = time.monotonic() + 60.0
         self._stopping = threading.Event()
         self.progressed_at = time.monotonic()
@@ -155,8 +157,11 @@ class FlowRunner(Generic[S]):
                     if held.abandoned:  # another thread took this one's place while it hung
                         return
                     self.wake()
+            except db_exc.DBConnectionError as error:
+                LOG.warning("Flow worker: no database, looks again in a second: %s", error)
+                self._stopping.wait(1.0)
             except Exception:
-                LOG.exception("Flow worker: will go on in a second")
+                LOG.exception("Flow worker: goes on in a second")
                 self._stopping.wait(1.0)
 
     def _next(self) -> Any:
@@ -172,7 +177,7 @@ class FlowRunner(Generic[S]):
                 pause = self._next_poll - time.monotonic()
                 if pause <= 0:
                     self._polling = True
-                    self._next_poll = time.monotonic() + self._period
+                    self._next_poll = self._after_this_poll()
                     break
                 self._polling = True
                 self._cond.wait(pause)
@@ -191,6 +196,12 @@ class FlowRunner(Generic[S]):
                     self._next_poll = 0.0
                 self._cond.notify(max(1, len(rows)))
         return rows[0] if rows else None
+
+    def _after_this_poll(self) -> float:
+        now = time.monotonic()
+        while self._alarms and self._alarms[0] <= now:
+            heapq.heappop(self._alarms)
+        return min([now + self._period, *self._alarms[:1]])
 
     def _mine(self) -> sa.ColumnElement[bool]:
         return sa.tuple_(FLOWS.c.kind, FLOWS.c.version).in_(list(self._flows))
@@ -267,10 +278,12 @@ class FlowRunner(Generic[S]):
         return now + datetime.timedelta(seconds=self._lease)
 
     def _poll_at(self, seconds: float) -> None:
-        """Have the next poll in `seconds` at the latest."""
-        with self._cond:
-            self._next_poll = min(self._next_poll, time.monotonic() + seconds)
-            self._cond.notify_all()
+        """Have a poll in `seconds`; the usual period finds what is due later by itself."""
+        if seconds < 2 * self._period:
+            with self._cond:
+                heapq.heappush(self._alarms, time.monotonic() + seconds)
+                self._next_poll = min(self._next_poll, self._alarms[0])
+                self._cond.notify_all()
 
     # ------------------------------------------------------------------------------------------------ carrying a flow
 
@@ -287,8 +300,9 @@ class FlowRunner(Generic[S]):
                 pass
         except _Lost:
             LOG.warning("Flow %s %s: the lease was lost, another worker goes on", held.run.kind, held.run.flow_id)
-        except (db_exc.DBError, CommitUnknown):
-            LOG.exception("Flow %s %s: the database failed, goes on after the lease", held.run.kind, held.run.flow_id)
+        except db_exc.DBError as error:
+            text = "Flow %s %s: the database failed, another worker goes on after the lease: %s"
+            LOG.error(text, held.run.kind, held.run.flow_id, error)
         finally:
             del self._held[held.token]
             set_current(None)
@@ -514,6 +528,8 @@ class FlowRunner(Generic[S]):
             for held in list(self._held.values()):
                 try:
                     self._renew(held)
+                except db_exc.DBConnectionError as error:
+                    LOG.warning("Flow %s %s: cannot renew its lease: %s", held.run.kind, held.run.flow_id, error)
                 except Exception:
                     LOG.exception("Flow %s %s: cannot renew its lease", held.run.kind, held.run.flow_id)
 

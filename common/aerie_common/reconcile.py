@@ -13,6 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from oslo_db.exception import DBConnectionError
+from oslo_messaging import MessageDeliveryFailure
+
 from aerie_common.context import admin_context, set_current
 from aerie_common.db import Database
 from aerie_common.lease import Lease
@@ -78,7 +81,9 @@ class Reconciler:
         except Exception as error:
             self.failures += 1
             self.last_error = f"{type(error).__name__}: {error}"
-            LOG.exception("Reconciler %s failed (%d in a row)", self.name, self.failures)
+            expected = isinstance(error, (DBConnectionError, MessageDeliveryFailure))  # the message says it all
+            text = "Reconciler %s failed (%d in a row): %s"
+            LOG.error(text, self.name, self.failures, self.last_error, exc_info=not expected)
             return False
         finally:
             set_current(None)
