@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from servers import MariaDB, Memcached, PowerDNS, RabbitMQ
+from stack import StackHost
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +101,16 @@ def transport_url(rabbitmq: RabbitMQ) -> Iterator[str]:
     vhost = rabbitmq.create_vhost()
     yield rabbitmq.url(vhost)
     rabbitmq.control("delete_vhost", vhost)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[StackHost]:
+    """A whole cloud with real guests, made by devstack/stack.sh in a sandbox; shared by the run's e2e and fault tests."""
+    if os.geteuid() != 0:
+        pytest.fail("these tests make namespaces and guests: run them as root")
+    host = StackHost(Path(os.environ.get("ARTIFACTS", "artifacts")).resolve() / "stack")
+    try:
+        host.start()
+        yield host
+    finally:
+        host.stop()

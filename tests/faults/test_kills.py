@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Daemons killed and engines restarted in the middle of work: it ends by itself, nothing leaks, guests run on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from stack import StackHost, wait
+
+DEMO_PING = "ping -c 1 -W 2"
+
+
+@pytest.fixture(scope="module")
+def pinged(stack: StackHost) -> Iterator[str]:
+    """The demo server's floating IP, pinged five times a second until the module's end. No reply may be missing."""
+    found = stack.json("server", "show", "demo")["addresses"]
+    address = next(a for addresses in found.values() for a in addresses if a.startswith("172.24.4."))
+    wait("the demo server answers", lambda: stack.run(f"{DEMO_PING} {address}").returncode == 0, 120)
+    stack.sh(f"nohup ping -i 0.2 -W 5 {address} >/root/pings 2>&1 & echo $! >/root/pings.pid")
+    yield address
+    stack.sh("kill -INT $(cat /root/pings.pid); sleep 0.5")
+    summary = stack.sh("tail -3 /root/pings")
+    sent, received = _counts(summary)
+    assert sent - received <= 2, summary
+
+
+def _counts(summary: str) -> tuple[int, int]:
+    line = next(row for row in summary.splitlines() if "packets transmitted" in row)
+    words = line.split()
+    return int(words[0]), int(words[3])
+
+
+def ends(stack: StackHost, name: str) -> str:
+    """The state a server ends in within a minute; a reason when it is ERROR."""
+    shown: dict[str, str] = {}
+
+    def ended() -> bool:
+        shown.update(stack.json("server", "show", name))
+        return shown["status"] in ("ACTIVE", "ERROR")
+
+    wait(f"{name} ends in ACTIVE or ERROR", ended, 75)
+    if shown["status"] == "ERROR":
+        assert shown["fault"]["message"]  # type: ignore[index]
+    return shown["status"]
+
+
+def leftovers(stack: StackHost) -> dict[str, int]:
+    """What the cloud and the host hold at this moment."""
+    domains = stack.sh("virsh -c qemu:///system list --all --uuid").split()
+    disks = stack.sh("ls /var/lib/aerie/instances | grep -c -- - || true").strip()
+    taps = int(stack.sh("ip -o link | grep -c ': tap' || true").strip())
+    ports = len(stack.json("port", "list", cloud="devstack-admin"))
+    return {"taps": taps, "domains": len(domains), "disks": int(disks), "ports": ports}
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    "what",
+    [
+        "aerie-compute-agent",
+        "aerie-compute-conductor",
+        "aerie-compute-scheduler",
+        "aerie-network-agent",
+        "aerie-network-api",
+        "rabbitmq",
+    ],
+)
+def test_kill_in_the_middle_of_a_server_create(stack: StackHost, pinged: str, what: str) -> None:
+    before = leftovers(stack)
+    for attempt, delay in enumerate((0.0, 0.3, 0.8)):
+        name = f"f-{attempt}-{what}"
+        stack.openstack(
+            "server", "create", "--image", "aerie-guest", "--flavor", "std-tiny-1", "--network", "private", name
+        )
+        stack.sh(f"sleep {delay}")
+        if what == "rabbitmq":
+            restart_rabbitmq(stack)
+        else:
+            pids = stack.pids(what)
+            assert pids, f"{what} does not run"
+            stack.sh("kill -9 " + " ".join(map(str, pids)))
+        ends(stack, name)
+        wait(f"{what} is back", lambda: healthy(stack, what), 60)
+        stack.openstack("server", "delete", "--wait", name)
+    wait(f"nothing is left over ({before})", lambda: leftovers(stack) == before, 60)
+    assert stack.run(f"{DEMO_PING} {pinged}").returncode == 0
+
+
+def healthy(stack: StackHost, what: str) -> bool:
+    if what == "rabbitmq":
+        return stack.run("rabbitmqctl -q await_startup --timeout 30").returncode == 0
+    rows = json.loads(stack.run("aerie status --json 2>/dev/null").stdout)
+    return any(row["name"] == what and row["health"] == "ok" for row in rows)
+
+
+def restart_rabbitmq(stack: StackHost) -> None:
+    stack.sh("rabbitmqctl -q stop; sleep 1; . devstack/lib/common.sh; true", timeout=60)
+    stack.sh("rabbitmq-server -detached; rabbitmqctl -q await_startup --timeout 60", timeout=120)
