@@ -21,7 +21,7 @@ PACKAGES=(
     mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3
     libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils
     # the network
-    dnsmasq-base iptables ipset conntrack iproute2 iputils-ping bridge-utils dnsutils
+    dnsmasq-base iptables nftables ipset conntrack radvd iproute2 iputils-ping bridge-utils dnsutils
     # the guest image, and getting into the guest
     busybox-static cpio mtools dosfstools syslinux dropbear-bin openssh-client genisoimage
     # the dashboard's browser and consoles

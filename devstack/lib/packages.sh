@@ -9,7 +9,7 @@ PACKAGES_BASE=(
 )
 PACKAGES_LIBVIRT=(
     qemu-system-x86 libvirt-daemon-system libvirt-clients
-    dnsmasq-base iptables ipset conntrack
+    dnsmasq-base iptables nftables ipset conntrack radvd
     cpio mtools syslinux dropbear-bin
 )
 POLICY=/usr/sbin/policy-rc.d
@@ -24,22 +24,23 @@ wanted_packages() {
     if [ "$HYPERVISOR" = libvirt ]; then printf '%s\n' "${PACKAGES_LIBVIRT[@]}"; fi
 }
 
+# apt's lists are good enough for a day; where they turn out not to be, they are fetched and it is tried again.
+fresh_lists() { [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mmin -1440 -print -quit)" ]; }
+update_lists() { apt-get update -qq || echo "going on with the package lists there are"; }
+
 apt_install() {  # apt_install PACKAGE...: those that are missing
-    local missing=() package status=0
+    local missing=() package command
     for package in "$@"; do installed "$package" || missing+=("$package"); done
     if [ ${#missing[@]} -eq 0 ]; then
         note "all $# are there"
         return 0
     fi
     export DEBIAN_FRONTEND=noninteractive
-    if [ ! -e "$RUN/apt-updated" ]; then
-        apt-get update -qq || echo "going on with the package lists there are"
-        touch "$RUN/apt-updated"
-    fi
-    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io \
-        -o DPkg::Lock::Timeout=120 "${missing[@]}" || status=$?
+    command=(apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io
+             -o DPkg::Lock::Timeout=120 "${missing[@]}")
+    fresh_lists || update_lists
+    "${command[@]}" || { update_lists; "${command[@]}"; }
     note "${#missing[@]} installed"
-    return $status
 }
 
 install_python() {
