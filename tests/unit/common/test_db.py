@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Database access behaves alike on every database, and survives forks, deadlocks and restarts of the server."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from aerie_common.db import (
+    BigSerial,
+    CommitUnknown,
+    Database,
+    DateTime,
+    Id,
+    Json,
+    compare_and_swap,
+    count_queries,
+    insert_if_absent,
+    on_commit,
+    paginate,
+    publish,
+    retried,
+    timestamps,
+    utcnow,
+)
+from oslo_db import exception as db_exc
+
+METADATA = sa.MetaData()
+ITEMS = sa.Table(
+    "items",
+    METADATA,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", sa.String(64), nullable=True),
+    sa.Column("rank", sa.Integer, nullable=False, default=0),
+    sa.Column("doc", Json),
+    sa.Column("at", DateTime),
+    *timestamps(),
+)
+PARTS = sa.Table(
+    "parts",
+    METADATA,
+    sa.Column("seq", BigSerial, primary_key=True, autoincrement=True),
+    sa.Column("item_id", Id, sa.ForeignKey("items.id"), nullable=False),
+)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    db = Database(database_url)
+    db.create_all(METADATA)
+    yield db
+    db.dispose()
+
+
+def add(db: Database, *rows: dict[str, Any]) -> None:
+    with db.write() as conn:
+        conn.execute(sa.insert(ITEMS), [{"name": None, "rank": 0, **row} for row in rows])
+
+
+def get(db: Database, item_id: str) -> Any:
+    with db.read() as conn:
+        return conn.execute(sa.select(ITEMS).where(ITEMS.c.id == item_id)).first()
+
+
+def test_values_come_back_as_they_were(db: Database) -> None:
+    at = datetime.datetime(2026, 3, 29, 2, 30, 0, 123456)
+    add(db, {"id": "a", "name": "Zoë 🦉", "doc": {"list": [1, None, "ü"], "deep": {"x": 0.5}}, "at": at})
+    row = get(db, "a")
+    assert (row.name, row.doc, row.at) == ("Zoë 🦉", {"list": [1, None, "ü"], "deep": {"x": 0.5}}, at)
+    assert row.updated_at is None
+    with db.write() as conn:
+        conn.execute(sa.update(ITEMS).values(rank=1))
+    assert get(db, "a").updated_at >= row.created_at
+
+
+def test_write_commits_or_rolls_back(db: Database) -> None:
+    with pytest.raises(ZeroDivisionError), db.write() as conn:
+        conn.execute(sa.insert(ITEMS).values(id="a"))
+        raise ZeroDivisionError
+    assert get(db, "a") is None
+    add(db, {"id": "a"})
+    assert get(db, "a").id == "a"
+
+
+def test_read_leaves_nothing_behind(db: Database) -> None:
+    """The same connection, taken again, sees what others committed meanwhile."""
+    add(db, {"id": "a"})
+    with db.read() as conn:
+        assert conn.execute(sa.select(ITEMS.c.rank)).scalar_one() == 0
+    other = Database(db.url.render_as_string(hide_password=False))
+    with other.write() as conn:
+        conn.execute(sa.update(ITEMS).values(rank=5))
+    other.dispose()
+    assert get(db, "a").rank == 5
+
+
+def test_foreign_keys_hold(db: Database) -> None:
+    with pytest.raises(db_exc.DBReferenceError), db.write() as conn:
+        conn.execute(sa.insert(PARTS).values(item_id="nobody"))
+
+
+def test_duplicates_are_told(db: Database) -> None:
+    add(db, {"id": "a"})
+    with pytest.raises(db_exc.DBDuplicateEntry):
+        add(db, {"id": "a"})
+
+
+def test_strict_values(db: Database) -> None:
+    if db.dialect == "sqlite":
+        pytest.skip("SQLite knows no lengths")
+    with pytest.raises(db_exc.DBError):
+        add(db, {"id": "a", "name": "x" * 65})
+
+
+def test_compare_and_swap(db: Database) -> None:
+    add(db, {"id": "a", "name": "x", "rank": 1})
+    with db.write() as conn:
+        assert compare_and_swap(conn, ITEMS, {"id": "a", "name": ["x", None]}, {"name": None})
+        assert not compare_and_swap(conn, ITEMS, {"id": "a", "name": "x"}, {"name": "y"})
+        assert compare_and_swap(conn, ITEMS, {"id": "a", "name": None, "rank": 1}, {"rank": 1}), "matched, not changed"
+        assert compare_and_swap(conn, ITEMS, {"id": "a", "name": ["z", None]}, {"name": "z"})
+        assert not compare_and_swap(conn, ITEMS, {"id": "b"}, {"name": "z"})
+
+
+def test_insert_if_absent(db: Database) -> None:
+    now = utcnow()
+    with db.write() as conn:
+        assert insert_if_absent(conn, ITEMS, {"id": "a", "rank": 1, "created_at": now})
+        assert not insert_if_absent(conn, ITEMS, {"id": "a", "rank": 2, "created_at": now})
+    assert get(db, "a").rank == 1
+
+
+def test_concurrent_swaps_have_one_winner(db: Database) -> None:
+    add(db, {"id": "a", "rank": 0})
+    wins: list[int] = []
+
+    @retried
+    def swap(n: int) -> None:
+        with db.write() as conn:
+            won = compare_and_swap(conn, ITEMS, {"id": "a", "rank": 0}, {"rank": n})
+        if won:
+            wins.append(n)
+
+    threads = [threading.Thread(target=swap, args=(n,)) for n in range(1, 11)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wins == [get(db, "a").rank]
+
+
+def test_concurrent_read_modify_write_loses_nothing(db: Database) -> None:
+    add(db, {"id": "a"})
+
+    @retried
+    def increase() -> None:
+        with db.write() as conn:
+            rank = conn.execute(sa.select(ITEMS.c.rank).with_for_update()).scalar_one()
+            conn.execute(sa.update(ITEMS).values(rank=rank + 1))
+
+    threads = [threading.Thread(target=lambda: [increase() for _ in range(5)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert get(db, "a").rank == 40
+
+
+def test_deadlock_is_retried(db: Database) -> None:
+    add(db, {"id": "a"}, {"id": "b"})
+    met = threading.Barrier(2, timeout=5)
+    tries: list[str] = []
+
+    @retried
+    def both(first: str, second: str) -> None:
+        tries.append(first)
+        with db.write() as conn:
+            conn.execute(sa.update(ITEMS).where(ITEMS.c.id == first).values(rank=ITEMS.c.rank + 1))
+            if tries.count(first) == 1 and db.dialect != "sqlite":  # SQLite has one write lock: they cannot meet
+                met.wait()
+            conn.execute(sa.update(ITEMS).where(ITEMS.c.id == second).values(rank=ITEMS.c.rank + 1))
+
+    threads = [threading.Thread(target=both, args=pair) for pair in (("a", "b"), ("b", "a"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (get(db, "a").rank, get(db, "b").rank) == (2, 2)
+    assert len(tries) == (2 if db.dialect == "sqlite" else 3)
+
+
+def test_retry_leaves_inner_calls_alone(db: Database) -> None:
+    """Only the outermost function can be repeated as a whole."""
+    calls: list[str] = []
+
+    @retried
+    def inner() -> None:
+        calls.append("inner")
+        raise db_exc.DBDeadlock
+
+    @retried
+    def outer() -> None:
+        calls.append("outer")
+        with db.write():
+            if calls.count("outer") < 3:
+                inner()
+
+    outer()
+    assert calls == ["outer", "inner", "outer", "inner", "outer"]
+
+
+def test_other_errors_are_not_retried(db: Database) -> None:
+    calls: list[int] = []
+
+    @retried
+    def fails() -> None:
+        calls.append(1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert len(calls) == 1
+
+
+def test_callbacks_run_after_the_commit_only(db: Database) -> None:
+    heard: list[Any] = []
+    db.subscribe("news", heard.append)
+    with db.write() as conn:
+        conn.execute(sa.insert(ITEMS).values(id="a"))
+        publish(conn, "news", 1)
+        publish(conn, "news", 2)
+        on_commit(conn, lambda: heard.append(get(db, "a").id))
+        assert heard == []
+    assert sorted(map(str, heard)) == ["[1, 2]", "a"]
+    with pytest.raises(ZeroDivisionError), db.write() as conn:
+        publish(conn, "news", 3)
+        raise ZeroDivisionError
+    with db.write() as conn:
+        conn.execute(sa.select(ITEMS))
+    assert len(heard) == 2
+    db.unsubscribe("news", heard.append)
+    with db.write() as conn:
+        publish(conn, "news", 4)
+    assert len(heard) == 2
+
+
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+@pytest.mark.parametrize("size", [1, 3, 50])
+def test_paging(db: Database, direction: str, size: int) -> None:
+    names = [None, "ant", "bee", None, "ant", "cow", "bee", "dog", None, "ant"]
+    add(db, *({"id": f"i{n}", "name": name, "rank": n % 3} for n, name in enumerate(names)))
+    sort = [(ITEMS.c.name, direction), (ITEMS.c.rank, "desc"), (ITEMS.c.id, "asc")]
+    with db.read() as conn:
+        whole = [row.id for row in conn.execute(paginate(sa.select(ITEMS), sort=sort))]
+        pages: list[str] = []
+        marker = None
+        while rows := conn.execute(paginate(sa.select(ITEMS), sort=sort, marker=marker, limit=size)).all():
+            assert len(rows) <= size
+            pages += [row.id for row in rows]
+            marker = rows[-1]
+    assert pages == whole
+    rows_by_id = {f"i{n}": (name or "", -(n % 3), f"i{n}") for n, name in enumerate(names)}
+    by_name = sorted(rows_by_id, key=lambda i: rows_by_id[i][1:])
+    assert whole == sorted(by_name, key=lambda i: rows_by_id[i][0], reverse=direction == "desc")
+
+
+def test_paging_refuses_other_directions(db: Database) -> None:
+    with pytest.raises(ValueError):
+        paginate(sa.select(ITEMS), sort=[(ITEMS.c.id, "up")])
+
+
+def test_query_counter(db: Database) -> None:
+    with count_queries(db) as queries:
+        get(db, "a")
+        get(db, "b")
+        with db.write() as conn:
+            compare_and_swap(conn, ITEMS, {"id": "a"}, {"rank": 1})
+    assert queries == 3
+    get(db, "a")
+    assert queries.count == 3
+
+
+def test_child_leaves_its_parents_connections_alone(db: Database) -> None:
+    add(db, {"id": "a"})
+    reader, writer = os.pipe()
+    with db.read() as conn:
+        conn.execute(sa.select(ITEMS)).all()
+        child = os.fork()
+        if child == 0:
+            try:
+                for n in range(5):
+                    add(db, {"id": f"child{n}"})
+                db.dispose()
+                os.write(writer, b"ok")
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reader, 10) == b"ok"
+        os.close(reader)
+        os.close(writer)
+        assert conn.execute(sa.select(ITEMS.c.id).where(ITEMS.c.id == "a")).scalar_one() == "a"
+    assert get(db, "child4").id == "child4"
+
+
+def test_private_sqlite_is_shared_by_threads_and_removed() -> None:
+    db = Database("sqlite://")
+    db.create_all(METADATA)
+    path = str(db.url.database)
+    threads = [threading.Thread(target=add, args=(db, {"id": f"i{n}"})) for n in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with db.read() as conn:
+        assert conn.execute(sa.select(sa.func.count()).select_from(ITEMS)).scalar_one() == 10
+    db.dispose()
+    assert os.path.exists(path)
+    del db, threads
+    assert not os.path.exists(os.path.dirname(path))
+
+
+def test_sqlite_reader_does_not_wait_for_a_writer(tmp_path: Any) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    db.create_all(METADATA)
+    with db.write() as conn:
+        conn.execute(sa.insert(ITEMS).values(id="a"))
+        began = time.monotonic()
+        assert get(db, "a") is None
+        assert time.monotonic() - began < 1.0
+
+
+# ----------------------------------------------------------------------------------------------- the server goes away
+
+
+@retried
+def _rank(db: Database) -> int:
+    with db.read() as conn:
+        return int(conn.execute(sa.select(ITEMS.c.rank)).scalar_one())
+
+
+def test_restart_of_the_server_is_not_noticed(mariadb: Any, mariadb_url: str) -> None:
+    db = Database(mariadb_url)
+    db.create_all(METADATA)
+    add(db, {"id": "a"})
+    held = [db.engine.connect() for _ in range(3)]
+    for conn in held:
+        conn.close()
+    mariadb.kill()
+    mariadb.start()
+    with db.read() as conn:  # not even a retry: the pool sees that its connections are dead
+        assert conn.execute(sa.select(ITEMS.c.rank)).scalar_one() == 0
+    answers: list[int] = []
+    mariadb.kill()
+    asks = threading.Thread(target=lambda: answers.append(_rank(db)))
+    asks.start()
+    time.sleep(0.3)
+    mariadb.start()
+    asks.join(10)
+    assert answers == [0]
+
+
+def test_connection_lost_in_commit_is_not_retried(mariadb: Any, mariadb_url: str) -> None:
+    """Nobody knows whether it took place, so doing it again might do it twice."""
+    db = Database(mariadb_url)
+    db.create_all(METADATA)
+    calls: list[int] = []
+
+    @retried
+    def insert() -> None:
+        calls.append(1)
+        with db.write() as conn:
+            conn.execute(sa.insert(ITEMS).values(id="a"))
+            mariadb.kill()
+
+    try:
+        with pytest.raises(CommitUnknown):
+            insert()
+    finally:
+        mariadb.start()
+    assert len(calls) == 1
+    assert get(db, "a") is None
