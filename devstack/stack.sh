@@ -58,13 +58,14 @@ has_cloud() { parent_runs || systemctl is-active -q aerie-controller 2> /dev/nul
 
 START=$(now_ms)
 check_machine
+exec 9> /run/lock/aerie-devstack
+flock -n 9 || die "Another stack.sh is at work."
 [ -n "$HOST_IP" ] || HOST_IP=$(host_address)
 mkdir -p "$INSTALL_LOGS" "$HERE/.state"
 chmod 0700 "$INSTALL_LOGS" "$HERE/.state"
 
 APT_HINT="see the log: without a network the packages have to be there already."
 step make_account "account, folders, secrets" "is a user 'aerie' made by somebody else in the way? (getent passwd aerie)"
-rm -f "$RUN/apt-updated"
 step install_python "Debian packages: Python" "$APT_HINT"
 begin make_virtualenv "virtualenv" "remove $VENV and run again; without a network, give one with AERIE_VENV=DIR."
 step install_packages "Debian packages: engines" "$APT_HINT"

@@ -24,6 +24,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ "$(id -u)" = 0 ] || die "Be root."
+exec 9> /run/lock/aerie-devstack
+flock -n 9 || die "A stack.sh is at work."
 
 # Each part goes on when one before it failed: what is left is told at the end by the exit status.
 FAILED=0

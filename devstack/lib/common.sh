@@ -30,7 +30,7 @@ begin() {  # begin FUNCTION TITLE HINT
         NOTE=$INSTALL_LOGS/$1.note
         "$1"
         echo $(($(now_ms) - STEP_AT[$1])) > "$INSTALL_LOGS/$1.took"
-    ) > "$INSTALL_LOGS/$1.log" 2>&1 < /dev/null &
+    ) > "$INSTALL_LOGS/$1.log" 2>&1 < /dev/null 9>&- &
     STEP_PID[$1]=$!
 }
 
@@ -53,6 +53,8 @@ finish() {  # finish FUNCTION
         echo "${BOLD}What to do:${PLAIN} ${STEP_HINT[$1]}"
         echo "Then run stack.sh again: it goes on where it stopped."
     } >&2
+    # What was begun beside it ends first, so that the next run does not meet it.
+    wait
     exit 1
 }
 

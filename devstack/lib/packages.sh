@@ -50,9 +50,11 @@ install_python() {
 }
 
 install_packages() {
-    local wanted new_pdns=no
+    local wanted unwanted=() name
     mapfile -t wanted < <(wanted_packages)
-    installed pdns-server || new_pdns=yes
+    # Debian enables them with a configuration that is of no use: ours are other instances.
+    installed pdns-server || unwanted+=(pdns.service)
+    installed radvd || unwanted+=(radvd.service)
     configure_mariadb || true
     configure_rabbitmq || true
     # Packages that start their servers one by one take longer than starting them side by side afterwards.
@@ -62,10 +64,7 @@ install_packages() {
         chmod 0755 "$POLICY"
     fi
     apt_install "${wanted[@]}"
-    if [ "$new_pdns" = yes ] && has_systemd; then
-        # Debian's own instance would answer on all addresses with no zones; ours is another one.
-        systemctl disable -q pdns.service
-    fi
+    ! has_systemd || for name in "${unwanted[@]}"; do systemctl disable -q "$name" || true; done
 }
 
 # libvirt's Python binding comes from Debian, built for the very library that is installed: nothing to compile.
