@@ -58,7 +58,9 @@ class Client:
                     raise
         raise AssertionError("unreachable")
 
-    def call(self, method: str, service: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+    def call(
+        self, method: str, service: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Any:
         sent = {"X-Auth-Token": self.cloud.token, "Accept": "application/json", **(headers or {})}
         data = None
         if body is not None:
@@ -149,7 +151,8 @@ class Bench:
         context = multiprocessing.get_context("fork")
         gate, results = context.Barrier(users), context.SimpleQueue()
         children = [
-            context.Process(target=_user, args=(self.cloud, task, range(u, count, users), gate, results)) for u in range(users)
+            context.Process(target=_user, args=(self.cloud, task, range(u, count, users), gate, results))
+            for u in range(users)
         ]
         for child in children:
             child.start()
@@ -165,7 +168,9 @@ class Bench:
 
     def reads(self, title: str, service: str, path: str, count: int = 200) -> None:
         for users in (1, 8):
-            self.load(f"{title} c{users}", lambda c, _: c.call("GET", service, path), count * (1 if users == 1 else 2), users)
+            self.load(
+                f"{title} c{users}", lambda c, _: c.call("GET", service, path), count * (1 if users == 1 else 2), users
+            )
 
     def until(self, client: Client, service: str, path: str, key: str | None, wanted: str, every: float = 0.05) -> None:
         end = time.monotonic() + LIMIT
@@ -182,7 +187,9 @@ class Bench:
 
     def network(self) -> str:
         if not self._network:
-            made = self.client.call("POST", "network", "/networks", {"network": {"name": self.name + "net"}})["network"]["id"]
+            made = self.client.call("POST", "network", "/networks", {"network": {"name": self.name + "net"}})[
+                "network"
+            ]["id"]
             subnet = {"network_id": made, "ip_version": 4, "cidr": "10.231.0.0/16"}
             self.client.call("POST", "network", "/subnets", {"subnet": subnet})
             self._network = made
@@ -204,7 +211,12 @@ class Bench:
         return self._flavor
 
     def boot(self, client: Client, name: str, count: int = 1) -> str:
-        server = {"name": name, "imageRef": self.image(), "flavorRef": self.flavor(), "networks": [{"uuid": self.network()}]}
+        server = {
+            "name": name,
+            "imageRef": self.image(),
+            "flavorRef": self.flavor(),
+            "networks": [{"uuid": self.network()}],
+        }
         if count > 1:
             server |= {"min_count": count, "max_count": count}
         return str(client.call("POST", "compute", "/servers", {"server": server})["server"]["id"])
@@ -237,7 +249,9 @@ class Bench:
             self.load(f"token issue, password c{users}", lambda c, _: bool(self.cloud.issue(c)), 40 * users, users)
         subject = self.cloud.issue(self.client)[0]["X-Subject-Token"]
         for users in (1, 8):
-            task: Task = lambda c, _: bool(c.call("GET", "identity", "/auth/tokens", headers={"X-Subject-Token": subject}))  # noqa: E731
+            task: Task = lambda c, _: bool(
+                c.call("GET", "identity", "/auth/tokens", headers={"X-Subject-Token": subject})
+            )  # noqa: E731
             self.load(f"token validate c{users}", task, 300 * users, users)
         self.reads("projects list", "identity", "/projects")
 
@@ -369,7 +383,13 @@ def resolves(server: str, name: str, address: str) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(0.5)
         while time.monotonic() < end:
-            query = secrets.token_bytes(2) + struct.pack(">HHHHH", 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", 1, 1)
+            query = (
+                secrets.token_bytes(2)
+                + struct.pack(">HHHHH", 0, 1, 0, 0, 0)
+                + labels
+                + b"\0"
+                + struct.pack(">HH", 1, 1)
+            )
             sock.sendto(query, (host, int(port or 53)))
             try:
                 answer = sock.recv(4096)

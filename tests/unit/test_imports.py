@@ -86,4 +86,8 @@ def test_nobody_needs_eventlet() -> None:
 
 def test_every_source_file_says_its_licence() -> None:
     files = [p for s in ("common", *SERVICES, "tests", "migrations", "etc") for p in (TREE / s).rglob("*.py")]
-    assert [str(p) for p in files if not p.read_text().startswith(("# SPDX-License-Identifier: Apache-2.0", "#!"))] == []
+    assert [
+        str(p)
+        for p in files
+        if (text := p.read_text()) and not text.startswith(("# SPDX-License-Identifier: Apache-2.0", "#!"))
+    ] == []
