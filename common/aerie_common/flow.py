@@ -249,27 +249,48 @@ def start(
 ) -> str:
     """Write a flow within the caller's transaction; return its id. It begins after the commit, once all the flows
     `after` have ended (see `cancel`) and `delay` seconds have passed. `project_id` is the caller's unless given."""
-    flow_id = new_id()
+    row = _new_row(flow, subject_id, input, ctx, after, project_id, delay)
+    conn.execute(sa.insert(FLOWS).values(row))
+    publish(conn, COMMIT_TOPIC, row["id"])
+    return str(row["id"])
+
+
+def start_many(
+    conn: sa.Connection, flow: Flow, subjects: Sequence[tuple[str, Mapping[str, Any]]], ctx: Context
+) -> list[str]:
+    """Write one flow for each (subject id, input) in one statement; return their ids."""
+    rows = [_new_row(flow, subject_id, input, ctx, (), None, 0.0) for subject_id, input in subjects]
+    if rows:
+        conn.execute(sa.insert(FLOWS), rows)
+        publish(conn, COMMIT_TOPIC, rows[0]["id"])
+    return [row["id"] for row in rows]
+
+
+def _new_row(
+    flow: Flow,
+    subject_id: str,
+    input: Mapping[str, Any],
+    ctx: Context,
+    after: Sequence[str],
+    project_id: str | None,
+    delay: float,
+) -> dict[str, Any]:
     now = utcnow()
-    conn.execute(
-        sa.insert(FLOWS).values(
-            id=flow_id,
-            kind=flow.kind,
-            version=flow.version,
-            subject_id=subject_id,
-            project_id=project_id or ctx.project_id,
-            state=PENDING,
-            step=-1,
-            input=dict(input),
-            results={},
-            context=ctx.to_dict(),
-            after=list(after) or None,
-            due_at=now + datetime.timedelta(seconds=delay) if delay else now - _AT_ONCE,
-            created_at=now,
-        )
-    )
-    publish(conn, COMMIT_TOPIC, flow_id)
-    return flow_id
+    return {
+        "id": new_id(),
+        "kind": flow.kind,
+        "version": flow.version,
+        "subject_id": subject_id,
+        "project_id": project_id or ctx.project_id,
+        "state": PENDING,
+        "step": -1,
+        "input": dict(input),
+        "results": {},
+        "context": ctx.to_dict(),
+        "after": list(after) or None,
+        "due_at": now + datetime.timedelta(seconds=delay) if delay else now - _AT_ONCE,
+        "created_at": now,
+    }
 
 
 def cancel(conn: sa.Connection, subject_id: str, kinds: Iterable[str] | None = None) -> list[str]:
