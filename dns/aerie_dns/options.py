@@ -20,9 +20,6 @@ DNS_OPTS = [
     cfg.IntOpt("quota_recordset_records", default=20),
     cfg.IntOpt("quota_api_export_size", default=1000),
     cfg.ListOpt("pools", default=[], help="Names of further pools, each with a group [pool:<name>]."),
-    cfg.FloatOpt(
-        "observe_timeout", default=300, help="Seconds until servers that do not serve a change make it an ERROR."
-    ),
     cfg.FloatOpt("recovery_interval", default=30, help="Seconds between looks for work that got stuck."),
 ]
 POOL_OPTS = [
@@ -46,21 +43,21 @@ POOL_OPTS = [
 MDNS_OPTS = [
     cfg.StrOpt("listen", default="0.0.0.0", help="Address the transfer server listens on, for UDP and TCP."),
     cfg.PortOpt("port", default=5354),
-    cfg.ListOpt("allow_transfer", default=[], help="Addresses or networks that may transfer zones without TSIG, besides the "
+    cfg.ListOpt("allow_transfer", default=[], help="Addresses and networks that may transfer zones, besides the "
                 "pools' own name servers."),
     cfg.BoolOpt("require_tsig", default=False, help="Refuse transfers that are not signed, whoever asks."),
     cfg.IntOpt("max_connections", default=64, min=1, help="TCP connections served at a time."),
 ]  # fmt: skip
 SINK_OPTS = [
     cfg.BoolOpt("enabled", default=True, help="Make records for servers, ports and floating IPs."),
-    cfg.StrOpt("zone", help="Zone for names whose network or port names none: a name, in which %(project_id)s and "
-               "%(project_name)s are replaced. Empty: the project's zone that has the attribute `auto:true`, else its only one."),
-    cfg.StrOpt("address_records", default="all", choices=["all", "floating"], help="Whether fixed addresses get records too."),
+    cfg.StrOpt("zone", help="Zone for names whose network or port names none: a name in which %(project_id)s is "
+               "replaced. Empty: the project's zone with the attribute `auto` = `true`, else its only zone."),
+    cfg.StrOpt("address_records", default="all", choices=["all", "floating"], help="Which addresses get records."),
     cfg.IntOpt("ttl", default=60, min=1, help="TTL of these records."),
-    cfg.StrOpt("ptr_email", default="hostmaster@aerie.internal", help="Mailbox of the reverse zones that are made on demand."),
-    cfg.IntOpt("ptr_prefix_v4", default=24, help="Bits of an IPv4 address in the name of a reverse zone (8, 16 or 24)."),
+    cfg.StrOpt("ptr_email", default="hostmaster@aerie.internal", help="Mailbox of reverse zones made on demand."),
+    cfg.IntOpt("ptr_prefix_v4", default=24, help="Bits of an IPv4 address in a reverse zone's name: 8, 16 or 24."),
     cfg.IntOpt("ptr_prefix_v6", default=64, help="The same for IPv6: a multiple of four."),
-    cfg.FloatOpt("reconcile_interval", default=60, help="Seconds between comparisons of all records with what exists."),
+    cfg.FloatOpt("reconcile_interval", default=60, help="Seconds between comparisons with what exists."),
 ]  # fmt: skip
 
 OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (

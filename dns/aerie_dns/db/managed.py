@@ -7,10 +7,9 @@ import datetime
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from aerie_common.db import insert_if_absent, utcnow
 
 from aerie_dns.db.rows import Noun
-from aerie_dns.db.tables import MANAGED, SEEN_EVENTS
+from aerie_dns.db.tables import MANAGED
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,3 @@ def sources(conn: sa.Connection, kinds: list[str]) -> dict[tuple[str, str], list
     for row in NOUN.all(conn, source=kinds):
         found.setdefault((row.source, row.source_id), []).append(row)
     return found
-
-
-def remember_event(conn: sa.Connection, event_id: str) -> bool:
-    """Note that an event is being handled; False when it was before."""
-    return insert_if_absent(conn, SEEN_EVENTS, {"id": event_id[:64], "seen_at": utcnow()})
-
-
-def forget_events(conn: sa.Connection, before: datetime.datetime) -> int:
-    return int(conn.execute(sa.delete(SEEN_EVENTS).where(SEEN_EVENTS.c.seen_at < before)).rowcount)

@@ -176,3 +176,8 @@ def heartbeat(conn: sa.Connection, hostname: str, service_name: str, stats: dict
     if not insert_if_absent(conn, SERVICES, {**mine, **new}):
         here = sa.and_(SERVICES.c.hostname == hostname, SERVICES.c.service_name == service_name)
         conn.execute(sa.update(SERVICES).where(here).values(heartbeated_at=now, stats=stats))
+
+
+def any_tld(conn: sa.Connection) -> bool:
+    """Is the choice of top-level domains restricted?"""
+    return bool(conn.execute(sa.select(sa.exists().select_from(TLDS))).scalar())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from aerie_common.db import new_id
 
 from aerie_dns import states
 from aerie_dns.db.rows import Noun, like
@@ -35,6 +36,11 @@ class RecordSet:
     version: int
     created_at: datetime.datetime
     updated_at: datetime.datetime | None
+
+    @property
+    def action_after_change(self) -> str:
+        """The action that a change of its values means: one that no server has seen yet is still being created."""
+        return states.CREATE if self.action == states.CREATE else states.UPDATE
 
 
 class _RecordSets(Noun[RecordSet]):
@@ -63,6 +69,11 @@ class _RecordSets(Noun[RecordSet]):
 NOUN = _RecordSets()
 
 
+def owned_by(project_id: str | None) -> list[sa.ColumnElement[bool]]:
+    """The record sets a project made, or that stand in its zones by themselves; all of them for None."""
+    return [] if project_id is None else [RECORDSETS.c.project_id == project_id]
+
+
 def in_zone(conn: sa.Connection, zone_id: str) -> list[RecordSet]:
     return NOUN.all(conn, zone_id=zone_id)
 
@@ -82,8 +93,9 @@ def insert(conn: sa.Connection, **values: Any) -> RecordSet:
     return NOUN.insert(conn, status=states.RECORDSET.initial, **values)
 
 
-def insert_many(conn: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    made = [{"status": states.RECORDSET.initial, **row} for row in rows]
+def insert_new(conn: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Store many at once; every row has the same keys."""
+    made = [{"id": new_id(), "status": states.RECORDSET.initial, **row} for row in rows]
     if made:
         conn.execute(sa.insert(RECORDSETS), made)
 
@@ -120,3 +132,9 @@ def failed(conn: sa.Connection, zone_id: str, serial: int) -> None:
     """The name servers do not take the changes up to this serial."""
     upto = [RECORDSETS.c.zone_id == zone_id, RECORDSETS.c.serial <= serial]
     states.advance_all(conn, states.RECORDSET, RECORDSETS, "failed", upto, {})
+
+
+def change_owner(conn: sa.Connection, zone_id: str, old: str, new: str) -> None:
+    """The record sets of one project in a zone are another's from now on."""
+    mine = sa.and_(RECORDSETS.c.zone_id == zone_id, RECORDSETS.c.project_id == old)
+    conn.execute(sa.update(RECORDSETS).where(mine).values(project_id=new))

@@ -16,6 +16,7 @@ from aerie_dns import errors
 from aerie_dns.paging import EVERYTHING, Page
 
 T = TypeVar("T")
+Connection = sa.Connection
 Duplicate = (db_exc.DBDuplicateEntry, IntegrityError)
 """What an insert raises when a unique key is taken."""
 
@@ -60,7 +61,7 @@ class Noun(Generic[T]):
     ) -> T | None:
         """The one row that matches; `lock` holds it until the transaction ends."""
         query = self.select().where(*self.where(criteria), *extra)
-        row = conn.execute(query.with_for_update(of=self.table) if lock else query).first()
+        row = conn.execute(query.with_for_update() if lock else query).first()
         return None if row is None else self.make(row)
 
     def all(self, conn: sa.Connection, *extra: sa.ColumnElement[bool], **criteria: Any) -> list[T]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from aerie_common.db import BigText, DateTime, Id, Json, timestamps
 from aerie_common.flow import flow_table
 from aerie_common.lease import lease_table
+from aerie_common.outbox import seen_events_table
 
 METADATA = sa.MetaData()
 FLOWS = flow_table(METADATA)
@@ -93,12 +94,7 @@ MANAGED = sa.Table(
     sa.Index("managed_records_name", "zone_id", "name", "type"),
 )
 
-SEEN_EVENTS = sa.Table(
-    "seen_events",
-    METADATA,
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("seen_at", DateTime, nullable=False, index=True),
-)
+SEEN_EVENTS = seen_events_table(METADATA)
 
 # Zones a project has, so that the quota is claimed by one conditional statement.
 USAGES = sa.Table(

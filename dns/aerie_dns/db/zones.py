@@ -70,6 +70,11 @@ def visible_to(project_id: str | None) -> list[sa.ColumnElement[bool]]:
     return [sa.or_(ZONES.c.project_id == project_id, ZONES.c.id.in_(shared))]
 
 
+def owned_by(project_id: str | None) -> list[sa.ColumnElement[bool]]:
+    """The zones a project owns; all of them for None."""
+    return [] if project_id is None else [ZONES.c.project_id == project_id]
+
+
 def reverse(name: str) -> str:
     return name[::-1]
 
@@ -112,8 +117,9 @@ def release(conn: sa.Connection, project_id: str) -> None:
 def usages(conn: sa.Connection) -> dict[str, tuple[int, int]]:
     """Project -> (zones as counted for the quota, zones that exist), for doctor."""
     counted = {row.project_id: row.zones for row in conn.execute(sa.select(USAGES))}
-    real = dict(conn.execute(sa.select(ZONES.c.project_id, sa.func.count()).group_by(ZONES.c.project_id)).all())
-    return {p: (counted.get(p, 0), int(real.get(p, 0))) for p in counted.keys() | real.keys()}
+    counts = sa.select(ZONES.c.project_id, sa.func.count().label("n")).group_by(ZONES.c.project_id)
+    real = {row.project_id: int(row.n) for row in conn.execute(counts)}
+    return {p: (counted.get(p, 0), real.get(p, 0)) for p in counted.keys() | real.keys()}
 
 
 def claim_records(

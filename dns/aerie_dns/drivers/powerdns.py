@@ -73,7 +73,7 @@ class PowerDnsDriver(Driver):
             self._call("PUT", path, {"kind": "Native", "masters": [], "soa_edit_api": "", "soa_edit": ""})
 
     def _create(self, zone: Zone) -> None:
-        body = {"name": zone.name, "kind": "Native", "soa_edit_api": "", "nameservers": []}
+        body: dict[str, Any] = {"name": zone.name, "kind": "Native", "soa_edit_api": "", "nameservers": []}
         first, rest = zone.rrsets[:PER_REQUEST], zone.rrsets[PER_REQUEST:]
         soa = [r for r in rest if r.type == "SOA"]
         body["rrsets"] = [_to_api(r) for r in (*soa, *first)]
@@ -134,7 +134,8 @@ def content(type_: str, record: str) -> str:
         return _PLAIN_PARAMETER.sub(r"\1=\2", record)
     if type_ == "CERT":
         parsed: Any = dns.rdata.from_text("IN", "CERT", record)
-        return f"{int(parsed.certificate_type)} {parsed.key_tag} {int(parsed.algorithm)} {b64encode(parsed.certificate).decode()}"
+        certificate = b64encode(parsed.certificate).decode()
+        return f"{int(parsed.certificate_type)} {parsed.key_tag} {int(parsed.algorithm)} {certificate}"
     return record
 
 
