@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import aerie_common  # noqa: F401  (before any Oslo library, see there)
 import pytest
 from servers import MariaDB, Memcached, PowerDNS, RabbitMQ
 from stack import StackHost

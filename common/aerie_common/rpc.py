@@ -34,6 +34,7 @@ LOG = logging.getLogger(__name__)
 
 NOTIFICATIONS = "notifications"
 SEND_RETRIES = 1
+AWAY = 2.0
 PING_PERIOD, PING_TIMEOUT = 30.0, 10.0
 
 # What suits many small daemons that shall be back a second after their broker. The configuration file overrides it.
@@ -97,6 +98,8 @@ class Rpc:
         self._exmods = ["aerie_common.errors", *exmods]
         self._lock = threading.Lock()
         self._transports: dict[str, Any] = {}
+        self.away_until = 0.0
+        """Monotonic time until which casts are not even tried, because one has just found the broker away."""
 
     @property
     def transport(self) -> messaging_transport.RPCTransport:
@@ -222,10 +225,13 @@ class Client:
         return self._tell(self._prepared().prepare(fanout=True), ctx, method, arguments)
 
     def _tell(self, client: Any, ctx: Context, method: str, arguments: dict[str, Any]) -> bool:
+        if time.monotonic() < self._rpc.away_until:
+            return False
         try:
             client.cast(ctx, method, **arguments)
         except oslo_messaging.MessageDeliveryFailure as error:
             LOG.warning("Message %s to %s could not be sent: %s", method, self._topic, error)
+            self._rpc.away_until = time.monotonic() + AWAY
             return False
         return True
 
@@ -326,7 +332,14 @@ class RpcServer:
         """Put a new server beside the old one, then let the old one go, however long that takes."""
         old, self._server = self._server, self._new_server()
         self.restarts += 1
-        threading.Thread(target=Stopper(old).stop, name=f"rpc-old-{self.topic}", daemon=True).start()
+        threading.Thread(target=self._dismiss, args=(old,), name=f"rpc-old-{self.topic}", daemon=True).start()
+
+    def _dismiss(self, server: Any) -> None:
+        try:
+            Stopper(server).stop()
+        except Exception:
+            LOG.exception("RPC server of %s: the old one does not stop; closing its connection", self.topic)
+            server.listener.cleanup()
 
     def _new_server(self) -> Any:
         target = oslo_messaging.Target(topic=self.topic, server=self.host)
