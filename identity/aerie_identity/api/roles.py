@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Handlers of roles and implied roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aerie_common.http import Request
+
+from aerie_identity.api.common import link, narrowed, page, shown, values
+from aerie_identity.db.models import Role
+from aerie_identity.errors import Missing
+from aerie_identity.logic import roles as logic
+from aerie_identity.schemas.roles import ROLE
+
+
+def create(req: Request) -> dict[str, Any]:
+    """Create a role."""
+    return {"role": shown(req, ROLE, logic.create(req.svc, req.ctx, values(ROLE, req.body["role"], create=True)))}
+
+
+def list_(req: Request) -> dict[str, Any]:
+    """List roles."""
+    return page(req, ROLE, logic.list_(req.svc, narrowed(req) if "domain_id" in req.query else req.listing))
+
+
+def show(req: Request, role_id: str) -> dict[str, Any]:
+    """Show a role."""
+    return {"role": shown(req, ROLE, logic.show(req.svc, role_id))}
+
+
+def update(req: Request, role_id: str) -> dict[str, Any]:
+    """Change a role."""
+    return {"role": shown(req, ROLE, logic.update(req.svc, req.ctx, role_id, values(ROLE, req.body["role"])))}
+
+
+def delete(req: Request, role_id: str) -> None:
+    """Delete a role with all its grants."""
+    logic.delete(req.svc, req.ctx, role_id)
+
+
+# ------------------------------------------------------------------------------------------------------ implied roles
+
+
+def _brief(req: Request, role: Role) -> dict[str, Any]:
+    body: dict[str, Any] = {"id": role.id, "name": role.name, "links": {"self": link(req, "roles", role.id)}}
+    if role.domain_id:
+        body["domain_id"] = role.domain_id
+    return body
+
+
+def list_implied(req: Request, prior_role_id: str) -> dict[str, Any]:
+    """List the roles a role implies."""
+    prior, then = logic.implied(req.svc, prior_role_id)
+    inference = {"prior_role": _brief(req, prior), "implies": [_brief(req, role) for role in then]}
+    return {"role_inference": inference, "links": {"self": link(req, "roles", prior_role_id, "implies")}}
+
+
+def list_inferences(req: Request) -> dict[str, Any]:
+    """List all implied roles."""
+    found = [
+        {"prior_role": _brief(req, prior), "implies": [_brief(req, role) for role in then]}
+        for prior, then in logic.all_implied(req.svc)
+    ]
+    return {"role_inferences": found, "links": {"self": link(req, "role_inferences")}}
+
+
+def _inference(req: Request, prior: Role, then: Role) -> dict[str, Any]:
+    return {
+        "role_inference": {"prior_role": _brief(req, prior), "implies": _brief(req, then)},
+        "links": {"self": link(req, "roles", prior.id, "implies", then.id)},
+    }
+
+
+def imply(req: Request, prior_role_id: str, implied_role_id: str) -> dict[str, Any]:
+    """Make a role imply another."""
+    return _inference(req, *logic.imply(req.svc, req.ctx, prior_role_id, implied_role_id))
+
+
+def show_implied(req: Request, prior_role_id: str, implied_role_id: str) -> dict[str, Any]:
+    """Show (or check) that a role implies another."""
+    prior, then = logic.implied(req.svc, prior_role_id)
+    for role in then:
+        if role.id == implied_role_id:
+            return _inference(req, prior, role)
+    raise Missing("implied role", implied_role_id)
+
+
+def unimply(req: Request, prior_role_id: str, implied_role_id: str) -> None:
+    """Make a role imply another no longer."""
+    logic.unimply(req.svc, req.ctx, prior_role_id, implied_role_id)

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the database `identity`.
+
+A domain is a row of `projects` with `is_domain`, whose id is the domain's id and whose own `domain_id` is "" (ROOT);
+a role that belongs to no domain has `domain_id` "" too, so that names are unique by (domain_id, name) everywhere.
+`projects.path` is "/<domain>/<parent>/.../<id>/": never changes, and makes "everything below" one prefix search.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from aerie_common.db import BigSerial, BigText, DateTime, Id, Json, utcnow
+from sqlalchemy.dialects import mysql
+
+ROOT = ""
+
+metadata = sa.MetaData()
+
+
+def _text(length: int) -> sa.String:
+    """Text that is compared exactly, upper and lower case told apart, in every database."""
+    return sa.String(length).with_variant(mysql.VARCHAR(length, collation="utf8mb4_bin"), "mysql", "mariadb")
+
+
+def _id(name: str, target: str | None = None, *, key: bool = False, null: bool = False) -> sa.Column[str]:
+    """A column that holds an id; with a target the row goes with the row it points to."""
+    references = [sa.ForeignKey(target, ondelete="CASCADE")] if target else []
+    return sa.Column(name, Id, *references, primary_key=key, nullable=null and not key)
+
+
+def _created() -> sa.Column[Any]:
+    return sa.Column("created_at", DateTime, nullable=False, default=utcnow)
+
+
+def _extra() -> sa.Column[Any]:
+    return sa.Column("extra", Json, nullable=False, default=dict)
+
+
+def _options() -> sa.Column[Any]:
+    return sa.Column("options", Json, nullable=False, default=dict)
+
+
+# ------------------------------------------------------------------------------------------------ projects and people
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    _id("id", key=True),
+    sa.Column("domain_id", Id, nullable=False),
+    sa.Column("parent_id", Id, nullable=True, index=True),
+    sa.Column("path", sa.String(700), nullable=False),
+    sa.Column("is_domain", sa.Boolean, nullable=False, default=False),
+    sa.Column("name", _text(64), nullable=False),
+    sa.Column("description", sa.Text, nullable=False, default=""),
+    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    sa.Column("tokens_since", DateTime, nullable=True),
+    _options(),
+    _extra(),
+    _created(),
+    sa.UniqueConstraint("domain_id", "name", name="uq_projects_name"),
+    sa.Index("ix_projects_path", "path", mysql_length=255),
+)
+
+project_tags = sa.Table(
+    "project_tags",
+    metadata,
+    _id("project_id", "projects.id", key=True),
+    sa.Column("name", _text(255), primary_key=True, index=True),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    _id("id", key=True),
+    _id("domain_id", "projects.id"),
+    sa.Column("name", _text(255), nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    sa.Column("default_project_id", Id, nullable=True, index=True),
+    sa.Column("tokens_since", DateTime, nullable=True),
+    sa.Column("failed_logins", sa.Integer, nullable=False, default=0),
+    sa.Column("failed_login_at", DateTime, nullable=True),
+    sa.Column("last_active_at", sa.Date, nullable=True),
+    _options(),
+    _extra(),
+    _created(),
+    sa.UniqueConstraint("domain_id", "name", name="uq_users_name"),
+)
+
+passwords = sa.Table(
+    "passwords",
+    metadata,
+    sa.Column("id", BigSerial, primary_key=True, autoincrement=True),
+    sa.Column("user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("hash", sa.String(255), nullable=False),
+    sa.Column("self_service", sa.Boolean, nullable=False, default=False),
+    sa.Column("expires_at", DateTime, nullable=True),
+    _created(),
+)
+
+groups = sa.Table(
+    "groups",
+    metadata,
+    _id("id", key=True),
+    _id("domain_id", "projects.id"),
+    sa.Column("name", _text(64), nullable=False),
+    sa.Column("description", sa.Text, nullable=False, default=""),
+    _extra(),
+    sa.UniqueConstraint("domain_id", "name", name="uq_groups_name"),
+)
+
+memberships = sa.Table(
+    "memberships",
+    metadata,
+    _id("user_id", "users.id", key=True),
+    sa.Column("group_id", Id, sa.ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+# ------------------------------------------------------------------------------------------------------------- rights
+
+roles = sa.Table(
+    "roles",
+    metadata,
+    _id("id", key=True),
+    sa.Column("domain_id", Id, nullable=False, default=ROOT),
+    sa.Column("name", _text(255), nullable=False),
+    sa.Column("description", sa.Text, nullable=True),
+    _options(),
+    _extra(),
+    sa.UniqueConstraint("domain_id", "name", name="uq_roles_name"),
+)
+
+implied_roles = sa.Table(
+    "implied_roles",
+    metadata,
+    _id("prior_role_id", "roles.id", key=True),
+    sa.Column("implied_role_id", Id, sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+assignments = sa.Table(
+    "assignments",
+    metadata,
+    sa.Column("actor_type", sa.String(8), primary_key=True),  # user, group
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("target_type", sa.String(8), primary_key=True),  # project, domain, system, global
+    sa.Column("target_id", Id, primary_key=True),
+    _id("role_id", "roles.id", key=True),
+    sa.Column("inherited", sa.Boolean, primary_key=True, default=False),
+    sa.Index("ix_assignments_target", "target_type", "target_id"),
+    sa.Index("ix_assignments_actor", "actor_id"),
+    sa.Index("ix_assignments_role", "role_id"),
+)
+
+# ------------------------------------------------------------------------------------------------------------ catalog
+
+regions = sa.Table(
+    "regions",
+    metadata,
+    sa.Column("id", _text(255), primary_key=True),
+    sa.Column("parent_region_id", _text(255), nullable=True),
+    sa.Column("description", sa.Text, nullable=False, default=""),
+    _extra(),
+)
+
+services = sa.Table(
+    "services",
+    metadata,
+    _id("id", key=True),
+    sa.Column("type", _text(255), nullable=False, index=True),
+    sa.Column("name", _text(255), nullable=True),
+    sa.Column("description", sa.Text, nullable=True),
+    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    _extra(),
+)
+
+endpoints = sa.Table(
+    "endpoints",
+    metadata,
+    _id("id", key=True),
+    sa.Column("service_id", Id, sa.ForeignKey("services.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("region_id", _text(255), sa.ForeignKey("regions.id"), nullable=True, index=True),
+    sa.Column("interface", sa.String(8), nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("name", sa.String(255), nullable=True),
+    sa.Column("description", sa.Text, nullable=True),
+    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    _extra(),
+)
+
+endpoint_groups = sa.Table(
+    "endpoint_groups",
+    metadata,
+    _id("id", key=True),
+    sa.Column("name", _text(255), nullable=False),
+    sa.Column("description", sa.Text, nullable=True),
+    sa.Column("filters", Json, nullable=False),
+)
+
+project_endpoints = sa.Table(
+    "project_endpoints",
+    metadata,
+    _id("endpoint_id", "endpoints.id", key=True),
+    sa.Column("project_id", Id, sa.ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+project_endpoint_groups = sa.Table(
+    "project_endpoint_groups",
+    metadata,
+    _id("endpoint_group_id", "endpoint_groups.id", key=True),
+    sa.Column("project_id", Id, sa.ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    _id("id", key=True),
+    sa.Column("type", sa.String(255), nullable=False),
+    sa.Column("blob", Json, nullable=False),
+    _extra(),
+)
+
+policy_associations = sa.Table(
+    "policy_associations",
+    metadata,
+    _id("id", key=True),
+    sa.Column("policy_id", Id, sa.ForeignKey("policies.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("endpoint_id", Id, nullable=False, default=""),
+    sa.Column("service_id", Id, nullable=False, default=""),
+    sa.Column("region_id", _text(255), nullable=False, default=""),
+    sa.UniqueConstraint("endpoint_id", "service_id", "region_id", name="uq_policy_associations"),
+)
+
+# -------------------------------------------------------------------------------------------------------- credentials
+
+credentials = sa.Table(
+    "credentials",
+    metadata,
+    _id("id", key=True),
+    sa.Column("user_id", Id, nullable=False, index=True),
+    sa.Column("project_id", Id, nullable=True, index=True),
+    sa.Column("type", sa.String(255), nullable=False),
+    sa.Column("encrypted_blob", BigText, nullable=False),
+    _extra(),
+)
+
+application_credentials = sa.Table(
+    "application_credentials",
+    metadata,
+    _id("id", key=True),
+    _id("user_id", "users.id"),
+    sa.Column("project_id", Id, nullable=True, index=True),
+    sa.Column("system", sa.String(8), nullable=True),
+    sa.Column("name", _text(255), nullable=False),
+    sa.Column("description", sa.Text, nullable=True),
+    sa.Column("secret_hash", sa.String(255), nullable=False),
+    sa.Column("expires_at", DateTime, nullable=True),
+    sa.Column("unrestricted", sa.Boolean, nullable=False, default=False),
+    _created(),
+    sa.UniqueConstraint("user_id", "name", name="uq_application_credentials_name"),
+)
+
+application_credential_roles = sa.Table(
+    "application_credential_roles",
+    metadata,
+    _id("application_credential_id", "application_credentials.id", key=True),
+    sa.Column("role_id", Id, sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+access_rules = sa.Table(
+    "access_rules",
+    metadata,
+    _id("id", key=True),
+    _id("user_id", "users.id"),
+    sa.Column("service", sa.String(64), nullable=False),
+    sa.Column("method", sa.String(16), nullable=False),
+    sa.Column("path", sa.String(255), nullable=False),
+    sa.Index("ix_access_rules_user", "user_id", "service"),
+)
+
+application_credential_access_rules = sa.Table(
+    "application_credential_access_rules",
+    metadata,
+    _id("application_credential_id", "application_credentials.id", key=True),
+    sa.Column("access_rule_id", Id, sa.ForeignKey("access_rules.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+trusts = sa.Table(
+    "trusts",
+    metadata,
+    _id("id", key=True),
+    sa.Column("trustor_user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("trustee_user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("project_id", Id, nullable=True, index=True),
+    sa.Column("impersonation", sa.Boolean, nullable=False),
+    sa.Column("expires_at", DateTime, nullable=True),
+    sa.Column("remaining_uses", sa.Integer, nullable=True),
+    sa.Column("redelegated_trust_id", Id, nullable=True, index=True),
+    sa.Column("redelegation_count", sa.Integer, nullable=False, default=0),
+    _extra(),
+    _created(),
+)
+
+trust_roles = sa.Table(
+    "trust_roles",
+    metadata,
+    _id("trust_id", "trusts.id", key=True),
+    sa.Column("role_id", Id, sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+consumers = sa.Table(
+    "consumers",
+    metadata,
+    _id("id", key=True),
+    sa.Column("secret", sa.String(64), nullable=False),
+    sa.Column("description", sa.Text, nullable=True),
+    _extra(),
+)
+
+# ------------------------------------------------------------------------------------------------------------- limits
+
+registered_limits = sa.Table(
+    "registered_limits",
+    metadata,
+    _id("id", key=True),
+    sa.Column("service_id", Id, sa.ForeignKey("services.id"), nullable=False),
+    sa.Column("region_id", _text(255), nullable=False, default=""),
+    sa.Column("resource_name", _text(255), nullable=False),
+    sa.Column("default_limit", sa.Integer, nullable=False),
+    sa.Column("description", sa.Text, nullable=True),
+    sa.UniqueConstraint("service_id", "region_id", "resource_name", name="uq_registered_limits"),
+)
+
+limits = sa.Table(
+    "limits",
+    metadata,
+    _id("id", key=True),
+    sa.Column("registered_limit_id", Id, sa.ForeignKey("registered_limits.id"), nullable=False, index=True),
+    sa.Column("project_id", Id, sa.ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("service_id", Id, nullable=False),
+    sa.Column("region_id", _text(255), nullable=False, default=""),
+    sa.Column("resource_name", _text(255), nullable=False),
+    sa.Column("resource_limit", sa.Integer, nullable=False),
+    sa.Column("description", sa.Text, nullable=True),
+    sa.UniqueConstraint("project_id", "registered_limit_id", name="uq_limits"),
+)
+
+# -------------------------------------------------------------------------------------------------------------- other
+
+domain_options = sa.Table(
+    "domain_options",
+    metadata,
+    _id("domain_id", "projects.id", key=True),
+    sa.Column("group", sa.String(255), primary_key=True),
+    sa.Column("option", sa.String(255), primary_key=True),
+    sa.Column("value", Json, nullable=False),
+)
+
+epoch = sa.Table(
+    "epoch",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    sa.Column("id", BigSerial, primary_key=True, autoincrement=True),
+    sa.Column("audit_id", sa.String(32), nullable=True, index=True),
+    sa.Column("user_id", Id, nullable=True),
+    sa.Column("project_id", Id, nullable=True),
+    sa.Column("domain_id", Id, nullable=True),
+    sa.Column("trust_id", Id, nullable=True),
+    sa.Column("role_id", Id, nullable=True),
+    sa.Column("issued_before", DateTime, nullable=False),
+    sa.Column("revoked_at", DateTime, nullable=False, index=True),
+)

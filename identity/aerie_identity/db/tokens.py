@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a token is made of, in one statement: its user, its scope, their domains, and whether it was revoked."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from aerie_common.db import utcnow
+
+from aerie_identity.db import tables as t
+from aerie_identity.db.models import PASSWORDS, PROJECTS, USERS, Password, Project, User
+
+_user_domain = t.projects.alias("user_domain")
+_scope = t.projects.alias("scope")
+_scope_domain = t.projects.alias("scope_domain")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """domain: the user's. scope: the project or domain, and scope_domain the project's domain."""
+
+    user: User
+    domain: Project
+    scope: Project | None
+    scope_domain: Project | None
+    password_expires_at: datetime.datetime | None
+    revoked: bool
+
+
+def _newest_expiry() -> sa.ScalarSelect[datetime.datetime]:
+    p = t.passwords
+    query = sa.select(p.c.expires_at).where(p.c.user_id == t.users.c.id).order_by(p.c.id.desc())
+    return query.limit(1).scalar_subquery()
+
+
+def subject(conn: sa.Connection, user_id: str, scope_id: str | None, audit_id: str | None) -> Subject | None:
+    """None when the user or the scope does not exist."""
+    revoked = sa.exists().where(t.revocations.c.audit_id == audit_id) if audit_id else sa.false()
+    wide = [*USERS.columns, *_user_domain_columns()]
+    joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id)
+    if scope_id is not None:
+        wide += [_scope.c[name] for name in PROJECTS.names] + [_scope_domain.c[name] for name in PROJECTS.names]
+        joined = joined.join(_scope, _scope.c.id == scope_id).outerjoin(
+            _scope_domain, _scope_domain.c.id == _scope.c.domain_id
+        )
+    query = sa.select(*wide, _newest_expiry(), revoked).select_from(joined).where(t.users.c.id == user_id)
+    row = conn.execute(query).first()
+    if row is None:
+        return None
+    values: Sequence[object] = tuple(row)
+    width, first = len(PROJECTS.names), len(USERS.names)
+    scope = scope_domain = None
+    if scope_id is not None:
+        scope = PROJECTS.make(values[first + width : first + 2 * width])
+        if values[first + 2 * width] is not None:
+            scope_domain = PROJECTS.make(values[first + 2 * width : first + 3 * width])
+    return Subject(
+        USERS.make(values[:first]),
+        PROJECTS.make(values[first : first + width]),
+        scope,
+        scope_domain,
+        row[-2],
+        bool(row[-1]),
+    )
+
+
+def _user_domain_columns() -> list[sa.ColumnElement[object]]:
+    return [_user_domain.c[name] for name in PROJECTS.names]
+
+
+@dataclass(frozen=True)
+class Login:
+    """A user as a login needs it: with the newest password."""
+
+    user: User
+    domain: Project
+    password: Password | None
+
+
+def login(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> Login | None:
+    """The user that matches the conditions, which may be about the table `user_domain` too."""
+    p = t.passwords
+    newer = p.alias()
+    newest = sa.select(sa.func.max(newer.c.id)).where(newer.c.user_id == t.users.c.id).scalar_subquery()
+    joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id).outerjoin(p, p.c.id == newest)
+    query = sa.select(*USERS.columns, *_user_domain_columns(), *PASSWORDS.columns).select_from(joined)
+    row = conn.execute(query.where(*where)).first()
+    if row is None:
+        return None
+    values: Sequence[object] = tuple(row)
+    first, width = len(USERS.names), len(PROJECTS.names)
+    secret = values[first + width :]
+    return Login(
+        USERS.make(values[:first]),
+        PROJECTS.make(values[first : first + width]),
+        PASSWORDS.make(secret) if secret[0] is not None else None,
+    )
+
+
+def login_by_name(conn: sa.Connection, name: str, *, domain_id: str | None, domain_name: str | None) -> Login | None:
+    domain = _user_domain.c.id == domain_id if domain_id is not None else _user_domain.c.name == domain_name
+    return login(conn, t.users.c.name == name, domain, _user_domain.c.is_domain.is_(True))
+
+
+def login_by_id(conn: sa.Connection, user_id: str) -> Login | None:
+    return login(conn, t.users.c.id == user_id)
+
+
+def project_by_name(
+    conn: sa.Connection, name: str, *, domain_id: str | None, domain_name: str | None
+) -> Project | None:
+    d = _user_domain
+    domain = d.c.id == domain_id if domain_id is not None else d.c.name == domain_name
+    query = (
+        sa.select(*PROJECTS.columns)
+        .select_from(t.projects.join(d, d.c.id == t.projects.c.domain_id))
+        .where(t.projects.c.name == name, domain, d.c.is_domain.is_(True))
+    )
+    row = conn.execute(query).first()
+    return None if row is None else PROJECTS.make(row)
+
+
+def domain_by_name(conn: sa.Connection, name: str) -> Project | None:
+    return PROJECTS.one(conn, t.projects.c.is_domain.is_(True), t.projects.c.name == name)
+
+
+# -------------------------------------------------------------------------------------------------------- revocations
+
+
+def revoke(conn: sa.Connection, **what: str | None) -> None:
+    """Record a revocation: audit_id (one token), or user_id, project_id, domain_id, trust_id, role_id."""
+    now = utcnow()
+    conn.execute(sa.insert(t.revocations).values(issued_before=now, revoked_at=now, **what))
+
+
+def purge_revocations(conn: sa.Connection, before: datetime.datetime) -> int:
+    """Forget revocations of tokens that have all expired."""
+    return conn.execute(sa.delete(t.revocations).where(t.revocations.c.revoked_at < before)).rowcount

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Users' passwords and group memberships."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from aerie_common.db import insert_if_absent
+
+from aerie_identity.db import tables as t
+from aerie_identity.db.models import GROUPS, PASSWORDS, USERS, Group, Password, User
+
+_pw, _m = t.passwords.c, t.memberships.c
+
+
+def passwords(conn: sa.Connection, user_id: str, count: int) -> list[Password]:
+    """The newest ones first."""
+    query = sa.select(*PASSWORDS.columns).where(_pw.user_id == user_id).order_by(_pw.id.desc()).limit(count)
+    return [PASSWORDS.make(row) for row in conn.execute(query)]
+
+
+def add_password(conn: sa.Connection, row: Password, keep: int) -> None:
+    """Store the new password and keep `keep` older ones for the check of repetition."""
+    PASSWORDS.insert(conn, row)
+    ids = list(conn.execute(sa.select(_pw.id).where(_pw.user_id == row.user_id).order_by(_pw.id.desc())).scalars())
+    if ids[keep + 1 :]:
+        conn.execute(sa.delete(t.passwords).where(_pw.id.in_(ids[keep + 1 :])))
+
+
+def delete_passwords(conn: sa.Connection, user_id: str) -> None:
+    conn.execute(sa.delete(t.passwords).where(_pw.user_id == user_id))
+
+
+def expiries(conn: sa.Connection, user_ids: Sequence[str]) -> dict[str, datetime.datetime | None]:
+    """When each user's newest password expires."""
+    if not user_ids:
+        return {}
+    newest = sa.select(sa.func.max(_pw.id)).where(_pw.user_id.in_(user_ids)).group_by(_pw.user_id)
+    return {u: at for u, at in conn.execute(sa.select(_pw.user_id, _pw.expires_at).where(_pw.id.in_(newest)))}
+
+
+def expiring(test: str) -> sa.ColumnElement[bool]:
+    """Condition of `password_expires_at=lt:2026-01-01T00:00:00Z` (lt, lte, gt, gte, eq, neq). Raises ValueError."""
+    operator, _, text = test.partition(":")
+    compare = {
+        "lt": sa.Column.__lt__, "lte": sa.Column.__le__, "gt": sa.Column.__gt__,
+        "gte": sa.Column.__ge__, "eq": sa.Column.__eq__, "neq": sa.Column.__ne__,
+    }.get(operator)  # fmt: skip
+    if compare is None:
+        compare, text = sa.Column.__eq__, test
+    when = datetime.datetime.fromisoformat(text)
+    if when.tzinfo is not None:
+        when = when.astimezone(datetime.UTC).replace(tzinfo=None)
+    newest = sa.select(sa.func.max(_pw.id)).group_by(_pw.user_id)
+    matching = sa.select(_pw.user_id).where(_pw.id.in_(newest), compare(_pw.expires_at, when))
+    return t.users.c.id.in_(matching)
+
+
+# -------------------------------------------------------------------------------------------------------- memberships
+
+
+def add_member(conn: sa.Connection, user_id: str, group_id: str) -> bool:
+    return insert_if_absent(conn, t.memberships, {"user_id": user_id, "group_id": group_id})
+
+
+def delete_member(conn: sa.Connection, user_id: str, group_id: str) -> bool:
+    query = sa.delete(t.memberships).where(_m.user_id == user_id, _m.group_id == group_id)
+    return bool(conn.execute(query).rowcount)
+
+
+def is_member(conn: sa.Connection, user_id: str, group_id: str) -> bool:
+    query = sa.select(sa.literal(1)).where(_m.user_id == user_id, _m.group_id == group_id)
+    return conn.execute(query).first() is not None
+
+
+def in_group(group_id: str) -> sa.ColumnElement[bool]:
+    return t.users.c.id.in_(sa.select(_m.user_id).where(_m.group_id == group_id))
+
+
+def of_user(user_id: str) -> sa.ColumnElement[bool]:
+    return t.groups.c.id.in_(sa.select(_m.group_id).where(_m.user_id == user_id))
+
+
+def members(conn: sa.Connection, group_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Users of each group: one statement."""
+    wanted = list(dict.fromkeys(group_ids))
+    found: dict[str, list[str]] = {}
+    if wanted:
+        query = sa.select(_m.group_id, _m.user_id).where(_m.group_id.in_(wanted)).order_by(_m.user_id)
+        for group_id, user_id in conn.execute(query):
+            found.setdefault(group_id, []).append(user_id)
+    return found
+
+
+def by_ids(conn: sa.Connection, ids: Iterable[str]) -> dict[str, User]:
+    wanted = list(dict.fromkeys(ids))
+    return {u.id: u for u in USERS.all(conn, t.users.c.id.in_(wanted))} if wanted else {}
+
+
+def groups_by_ids(conn: sa.Connection, ids: Iterable[str]) -> dict[str, Group]:
+    wanted = list(dict.fromkeys(ids))
+    return {g.id: g for g in GROUPS.all(conn, t.groups.c.id.in_(wanted))} if wanted else {}

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens on the wire: a small payload, encrypted (Fernet) or signed (JWS). Nothing about a token is stored.
+
+Fernet: msgpack of the payload, encrypted with the primary key of a KeyRepository; about 200 characters.
+JWS: ES256, with one private key per host and the public keys of all hosts; longer, and readable by anybody.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import jwt
+import msgpack
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from aerie_identity.logic.files import give_to_service, private_folder
+from aerie_identity.logic.keys import KeyRepository, NoKeys
+
+Scope = Literal["unscoped", "project", "domain", "system"]
+_SCOPES: tuple[Scope, ...] = ("unscoped", "project", "domain", "system")
+_METHODS = ("password", "token", "application_credential", "totp", "external", "mapped", "ec2credential", "oauth2")
+_EPOCH = datetime.datetime(1970, 1, 1)
+_TOKEN, _RECEIPT = 1, 2
+
+
+@dataclass(frozen=True)
+class Payload:
+    """All a token says. audit_ids: its own, then that of the first token of its chain."""
+
+    user_id: str
+    methods: tuple[str, ...]
+    issued_at: datetime.datetime
+    expires_at: datetime.datetime
+    audit_ids: tuple[str, ...]
+    scope: Scope = "unscoped"
+    scope_id: str | None = None
+    trust_id: str | None = None
+    application_credential_id: str | None = None
+    receipt: bool = False
+    """True for a receipt: some but not all factors of a login. Never accepted as a token."""
+
+
+class TokenFormat(Protocol):
+    def pack(self, payload: Payload) -> str: ...
+
+    def unpack(self, token: str) -> Payload | None:
+        """None when it is not a token of ours."""
+
+
+def _short(id: str | None) -> Any:
+    """Ids are mostly hex UUIDs: 16 bytes instead of 32 characters."""
+    if id is not None and len(id) == 32:
+        try:
+            made = uuid.UUID(hex=id)
+        except ValueError:
+            return id
+        if made.hex == id:
+            return made.bytes
+    return id
+
+
+def _long(value: Any) -> str | None:
+    return uuid.UUID(bytes=value).hex if isinstance(value, bytes) else value
+
+
+def _micros(when: datetime.datetime) -> int:
+    return (when - _EPOCH) // datetime.timedelta(microseconds=1)
+
+
+def _when(micros: int) -> datetime.datetime:
+    return _EPOCH + datetime.timedelta(microseconds=micros)
+
+
+def to_list(p: Payload) -> list[Any]:
+    methods = sum(1 << _METHODS.index(name) for name in p.methods)
+    audit = [base64.urlsafe_b64decode(a + "==") for a in p.audit_ids]
+    return [
+        _RECEIPT if p.receipt else _TOKEN, methods, _short(p.user_id), _micros(p.issued_at), _micros(p.expires_at),
+        audit, _SCOPES.index(p.scope), _short(p.scope_id), _short(p.trust_id), _short(p.application_credential_id),
+    ]  # fmt: skip
+
+
+def from_list(data: list[Any]) -> Payload:
+    kind, methods, user, issued, expires, audit, scope, scope_id, trust, credential = data
+    return Payload(
+        user_id=_long(user) or "",
+        methods=tuple(name for i, name in enumerate(_METHODS) if methods & 1 << i),
+        issued_at=_when(issued),
+        expires_at=_when(expires),
+        audit_ids=tuple(base64.urlsafe_b64encode(a).rstrip(b"=").decode() for a in audit),
+        scope=_SCOPES[scope],
+        scope_id=_long(scope_id),
+        trust_id=_long(trust),
+        application_credential_id=_long(credential),
+        receipt=kind == _RECEIPT,
+    )
+
+
+class FernetFormat:
+    def __init__(self, keys: KeyRepository) -> None:
+        self._keys = keys
+
+    def pack(self, payload: Payload) -> str:
+        return self._keys.encrypt(msgpack.packb(to_list(payload))).rstrip(b"=").decode()
+
+    def unpack(self, token: str) -> Payload | None:
+        if not 100 <= len(token) <= 1000 or not token.isascii():
+            return None
+        data = self._keys.decrypt((token + "=" * (-len(token) % 4)).encode())
+        return None if data is None else from_list(msgpack.unpackb(data))
+
+
+class JwsFormat:
+    """private: folder with `private.pem`; public: folder with `*.pem`, one for each host that issues tokens."""
+
+    def __init__(self, private: Path, public: Path) -> None:
+        self._private, self._public = private, public
+
+    def setup(self) -> bool:
+        """Make a key pair; False when there is one."""
+        target = self._private / "private.pem"
+        if target.exists():
+            return False
+        private_folder(self._private)
+        private_folder(self._public)
+        key = ec.generate_private_key(ec.SECP256R1())
+        target.touch(mode=0o600)
+        target.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        public = self._public / "public.pem"
+        public.write_bytes(
+            key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+        give_to_service(target)
+        give_to_service(public)
+        return True
+
+    def pack(self, payload: Payload) -> str:
+        try:
+            key = (self._private / "private.pem").read_bytes()
+        except FileNotFoundError:
+            raise NoKeys(f"{self._private} holds no key: run `aerie identity fernet setup`") from None
+        claims = {
+            "sub": payload.user_id,
+            "iat": _micros(payload.issued_at) // 1_000_000,
+            "exp": _micros(payload.expires_at) // 1_000_000,
+            "aerie": base64.urlsafe_b64encode(msgpack.packb(to_list(payload))).decode(),
+        }
+        return jwt.encode(claims, key, algorithm="ES256")
+
+    def unpack(self, token: str) -> Payload | None:
+        for path in sorted(self._public.glob("*.pem")):
+            try:
+                claims = jwt.decode(token, path.read_bytes(), algorithms=["ES256"], options={"verify_exp": False})
+            except jwt.InvalidTokenError:
+                continue
+            return from_list(msgpack.unpackb(base64.urlsafe_b64decode(claims["aerie"])))
+        return None

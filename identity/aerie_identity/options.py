@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the identity service, under Keystone's names."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+IDENTITY: list[cfg.Opt] = [
+    cfg.StrOpt("default_domain_id", default="default", help="Domain of names that come without one."),
+    cfg.StrOpt("password_hash_algorithm", default="bcrypt", choices=["bcrypt", "scrypt", "argon2"]),
+    cfg.IntOpt("password_hash_rounds", min=4, max=31, default=12, help="Cost of bcrypt: each step doubles it."),
+    cfg.IntOpt("scrypt_log2_n", min=10, max=20, default=14, help="Cost of scrypt: log2 of its N."),
+    cfg.IntOpt("secret_cache_seconds", default=60, min=0, help="How long a verified secret is remembered."),
+    cfg.IntOpt("max_password_length", default=4096, min=1),
+    cfg.IntOpt("list_limit", min=1, help="Longest answer of a list call; longer ones are marked as truncated."),
+    cfg.IntOpt("max_project_tree_depth", default=5, min=1, max=9),
+]
+TOKEN: list[cfg.Opt] = [
+    cfg.StrOpt("provider", default="fernet", choices=["fernet", "jws"], help="Form of tokens."),
+    cfg.IntOpt("expiration", default=3600, min=1, help="Seconds a token is valid."),
+    cfg.BoolOpt("allow_rescope_scoped_token", default=True, help="May a scoped token be exchanged for another scope?"),
+]
+FERNET: list[cfg.Opt] = [
+    cfg.StrOpt("key_repository", default="$state_path/identity/fernet-keys"),
+    cfg.IntOpt("max_active_keys", default=3, min=1),
+]
+JWS: list[cfg.Opt] = [
+    cfg.StrOpt("jws_private_key_repository", default="$state_path/identity/jws-keys/private"),
+    cfg.StrOpt("jws_public_key_repository", default="$state_path/identity/jws-keys/public"),
+]
+CREDENTIAL: list[cfg.Opt] = [
+    cfg.StrOpt("key_repository", default="$state_path/identity/credential-keys"),
+    cfg.IntOpt("auth_ttl", default=15, min=1, help="Minutes a signed EC2 request may be old."),
+    cfg.IntOpt("user_limit", default=-1, min=-1, help="Credentials one user may have; -1: any number."),
+]
+AUTH: list[cfg.Opt] = [
+    cfg.ListOpt("methods", default=["password", "token", "application_credential", "totp"]),
+    cfg.IntOpt("receipt_expiration", default=300, min=1, help="Seconds between two factors of one login."),
+]
+TOTP: list[cfg.Opt] = [
+    cfg.IntOpt("included_previous_windows", default=1, min=0, max=10, help="Older passcodes that are accepted."),
+]
+TRUST: list[cfg.Opt] = [
+    cfg.BoolOpt("allow_redelegation", default=False),
+    cfg.IntOpt("max_redelegation_count", default=3, min=0),
+]
+APPLICATION_CREDENTIAL: list[cfg.Opt] = [cfg.IntOpt("user_limit", default=-1, min=-1, help="Per user; -1: any number.")]
+UNIFIED_LIMIT: list[cfg.Opt] = [
+    cfg.StrOpt("enforcement_model", default="flat", choices=["flat", "strict_two_level"]),
+]
+EC2: list[cfg.Opt] = [cfg.BoolOpt("enabled", default=True, help="Answer ec2tokens and s3tokens.")]
+SECURITY: list[cfg.Opt] = [
+    cfg.IntOpt("lockout_failure_attempts", min=1, help="Wrong passwords until a user is locked out; unset: never."),
+    cfg.IntOpt("lockout_duration", min=1, default=1800, help="Seconds of a lockout."),
+    cfg.IntOpt("password_expires_days", min=1),
+    cfg.IntOpt("unique_last_password_count", min=0, default=0, help="Former passwords that must not be used again."),
+    cfg.IntOpt("minimum_password_age", min=0, default=0, help="Days before a user may change a password again."),
+    cfg.StrOpt("password_regex", help="What a password must match."),
+    cfg.StrOpt("password_regex_description", default="", help="The same in words, for those who are refused."),
+    cfg.IntOpt("disable_user_account_days_inactive", min=1),
+    cfg.BoolOpt("change_password_upon_first_use", default=False),
+    cfg.IntOpt("failed_login_delay", default=0, min=0, help="Milliseconds added to each refused login."),
+]
+
+OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
+    ("identity", IDENTITY),
+    ("token", TOKEN),
+    ("fernet_tokens", FERNET),
+    ("jwt_tokens", JWS),
+    ("credential", CREDENTIAL),
+    ("auth", AUTH),
+    ("totp", TOTP),
+    ("trust", TRUST),
+    ("application_credential", APPLICATION_CREDENTIAL),
+    ("unified_limit", UNIFIED_LIMIT),
+    ("ec2", EC2),
+    ("security_compliance", SECURITY),
+)
