@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -57,19 +58,29 @@ def seen_events_table(metadata: sa.MetaData) -> sa.Table:
 
 def emit(conn: sa.Connection, event_type: str, payload: dict[str, Any], ctx: Context, *, priority: str = "INFO") -> str:
     """Write an event within the caller's transaction; return its id, which consumers find as the message id."""
-    event_id = new_id()
-    conn.execute(
-        sa.insert(OUTBOX).values(
-            id=event_id,
-            event_type=event_type,
-            priority=priority,
-            payload=payload,
-            context=ctx.to_dict(),
-            created_at=utcnow(),
-        )
-    )
-    publish(conn, COMMIT_TOPIC, event_id)
-    return event_id
+    return emit_many(conn, [(event_type, payload)], ctx, priority=priority)[0]
+
+
+def emit_many(
+    conn: sa.Connection, events: Iterable[tuple[str, dict[str, Any]]], ctx: Context, *, priority: str = "INFO"
+) -> list[str]:
+    """The same for several (event type, payload) at once, by one statement."""
+    now, context = utcnow(), ctx.to_dict()
+    rows = [
+        {
+            "id": new_id(),
+            "event_type": event_type,
+            "priority": priority,
+            "payload": payload,
+            "context": context,
+            "created_at": now,
+        }
+        for event_type, payload in events
+    ]
+    if rows:
+        conn.execute(sa.insert(OUTBOX), rows)
+        publish(conn, COMMIT_TOPIC, rows[0]["id"])
+    return [str(row["id"]) for row in rows]
 
 
 def seen_event(conn: sa.Connection, event_id: str) -> bool:
