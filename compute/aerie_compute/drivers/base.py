@@ -170,7 +170,7 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
-    """All a driver needs to build one guest.
+    """All a driver needs to build one guest. ``name`` is what the hypervisor calls it, unique on a host.
 
     ``nics`` are in the order of the guest's cards. ``root_gib`` 0 means: as big as the image. ``config_files`` is the
     content of the config drive, path (``openstack/latest/meta_data.json``) to bytes, empty when ``config_drive`` is
@@ -416,6 +416,9 @@ class Driver(ABC):
     @abstractmethod
     def unrescue(self, spec: GuestSpec) -> None:
         """Back to the guest's own root disk, started; the rescue disk goes. Raises as ``start``."""
+
+    def forget_unused_images(self, older_than: float) -> None:  # noqa: B027 - nothing to do where nothing is kept
+        """Remove images no guest stands on and nobody asked for in ``older_than`` seconds."""
 
     @abstractmethod
     def disk_usage(self, server_id: str) -> int:

@@ -270,7 +270,7 @@ class LibvirtDriver(Driver):
 
     def _stop(self, dom: Any, timeout: float, cancel: Event | None) -> None:
         if not dom.isActive():
-            _ignore(lambda: dom.managedSaveRemove(0), libvirt.VIR_ERR_OPERATION_INVALID)
+            _forget_memory(dom)
             return
         if dom.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
             timeout = 0  # it cannot hear us
@@ -388,7 +388,7 @@ class LibvirtDriver(Driver):
                 return
             self._power_off(dom)
         if dom is not None:
-            _ignore(lambda: dom.managedSaveRemove(0), libvirt.VIR_ERR_OPERATION_INVALID)
+            _forget_memory(dom)
         self.disks.prepare_rescue(spec, image, fetch_image)
         self._start(spec, rescue=True)
 
@@ -397,7 +397,7 @@ class LibvirtDriver(Driver):
         dom = self._find(spec.server_id)
         if dom is not None and str(self.disks.path(spec.server_id) / "disk.rescue") in dom.XMLDesc(0):
             self._power_off(dom)
-            _ignore(lambda: dom.managedSaveRemove(0), libvirt.VIR_ERR_OPERATION_INVALID)
+            _forget_memory(dom)
         self._start(spec, rescue=False)
         self.disks.drop_rescue(spec.server_id)
 
@@ -610,6 +610,12 @@ def _ignore(call: Callable[[], Any], *codes: int) -> None:
     except libvirt.libvirtError as exc:
         if exc.get_error_code() not in codes:
             raise
+
+
+def _forget_memory(dom: Any) -> None:
+    """Drop what ``suspend`` saved."""
+    if dom.hasManagedSaveImage(0):
+        dom.managedSaveRemove(0)
 
 
 def _wait(seconds: float, cancel: Event | None) -> None:

@@ -101,12 +101,15 @@ class Connection:
         self._guard = threading.Lock()
         self._conn: Any = None
         self._ever = False
+        self._closed = False
         self._events: queue.SimpleQueue[tuple[str, int, int] | None] = queue.SimpleQueue()
         self._pump: threading.Thread | None = None
 
     def get(self) -> Any:
         """A live virConnect, shared by all threads. Raises HypervisorUnavailable."""
         with self._guard:
+            if self._closed:
+                raise HypervisorUnavailable("the driver was closed")
             if self._conn is not None and not self._alive(self._conn):
                 LOG.warning("the connection to %s is gone", self.uri)
                 self._drop()
@@ -118,13 +121,13 @@ class Connection:
             return self._conn
 
     def close(self) -> None:
-        """Let go of the connection; ``get`` would open another."""
+        """Let go of the connection, for good."""
         with self._guard:
+            self._closed = True
             self._drop()
-            pump, self._pump = self._pump, None
-        if pump is not None:
+        if self._pump is not None:
             self._events.put(None)
-            pump.join()
+            self._pump.join()
 
     def _open(self) -> Any:
         start_event_loop()

@@ -51,16 +51,11 @@ class Disk:
     boot: bool = False
 
 
-def domain_name(server_id: str) -> str:
-    """The name libvirt knows the guest by; the same that the compute API shows as its instance name."""
-    return f"instance-{server_id.replace('-', '')[:8]}"
-
-
 def domain(spec: GuestSpec, disks: list[Disk], directory: Path, host: HostFacts) -> str:
     """The XML of one guest whose disks and sockets lie in ``directory``."""
     properties = spec.image.properties
     root = etree.Element("domain", type=host.virt_type)
-    _text(root, "name", domain_name(spec.server_id))
+    _text(root, "name", spec.name)
     _text(root, "uuid", spec.server_id)
     root.append(_metadata(spec))
     _text(root, "memory", str(spec.memory_mib), unit="MiB")
@@ -201,7 +196,7 @@ def _metadata(spec: GuestSpec) -> etree._Element:
         child.text = _clean(text) or None
         return child
 
-    add(guest, "name", spec.name)
+    add(guest, "hostname", spec.hostname)
     add(guest, "flavor", spec.flavor_name)
     add(guest, "owner", project=spec.project_id, user=spec.user_id)
     add(guest, "image", id=spec.image.image_id)

@@ -215,8 +215,8 @@ def spec(image: ImageFacts, *taps: str, server_id: str = "", root_gib: int = 1, 
     values: dict[str, object] = {"nics": nics, "vcpus": 1, "memory_mib": 160, **more}
     return GuestSpec(
         server_id=server_id,
-        name='web "<1>" & co',
-        hostname="web-1",
+        name=f"instance-{server_id[:8]}",
+        hostname='web "<1>" & co',
         project_id="project-1",
         user_id="user-1",
         flavor_name="std-small-1",

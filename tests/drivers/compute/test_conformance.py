@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from aerie_compute.drivers.base import (
     GuestNotFound,
     GuestSpec,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from aerie_compute.drivers.base import HypervisorUnavailable, ImageFacts, LifecycleEvent, PortNotWired, PowerState
 from hosts import LibvirtHost, spec
 from servers import program, wait_for
