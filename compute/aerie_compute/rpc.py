@@ -7,6 +7,7 @@ only wakes work that is a row in SQL, a call only asks. Every argument is plain 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import oslo_messaging
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from aerie_compute.conductor import Conductor
     from aerie_compute.scheduler.manager import SchedulerManager
 
+LOG = logging.getLogger(__name__)
 CONDUCTOR_TOPIC = "conductor"
 CONDUCTOR_VERSION = "1.0"
 SCHEDULER_TOPIC = "scheduler"
@@ -23,7 +25,8 @@ CALL_TIMEOUT = 20
 
 
 class ConductorClient:
-    """Sends messages to a conductor. Calls raise oslo_messaging.MessagingTimeout when none answers."""
+    """Sends messages to a conductor. Calls raise oslo_messaging.MessagingTimeout when none answers; casts never wait
+    for a broker that is away: they are lost, and the receiver's next look at its tables makes up for it."""
 
     def __init__(self, transport: Any, serializer: Any = None) -> None:
         target = oslo_messaging.Target(topic=CONDUCTOR_TOPIC, version=CONDUCTOR_VERSION)
@@ -44,14 +47,14 @@ class ConductorClient:
         result: dict[str, Any] | None = None,
     ) -> None:
         """Cast: operation `op_id` of a server ended; see `agent.manager.Conductor.report`."""
-        self._client.cast(
+        self._cast(
             ctx, "report", host=host, server_id=server_id, op_id=op_id, outcome=outcome, power_state=power_state,
             fault=fault, result=result or {},
         )  # fmt: skip
 
     def power_changed(self, ctx: Any, *, host: str, server_id: str, power_state: str | None) -> None:
         """Cast: a guest changed by itself (None: it is gone)."""
-        self._client.cast(ctx, "power_changed", host=host, server_id=server_id, power_state=power_state)
+        self._cast(ctx, "power_changed", host=host, server_id=server_id, power_state=power_state)
 
     def heartbeat(
         self,
@@ -85,11 +88,17 @@ class ConductorClient:
 
     def wake(self, ctx: Any) -> None:
         """Cast: new flows are waiting."""
-        self._client.cast(ctx, "wake")
+        self._cast(ctx, "wake")
 
     def network_changed(self, ctx: Any, *, server_ids: list[str]) -> None:
         """Cast: addresses of these servers are to be read anew."""
-        self._client.cast(ctx, "network_changed", server_ids=server_ids)
+        self._cast(ctx, "network_changed", server_ids=server_ids)
+
+    def _cast(self, ctx: Any, method: str, **arguments: Any) -> None:
+        try:
+            self._client.cast(ctx, method, **arguments)
+        except oslo_messaging.MessageDeliveryFailure as error:
+            LOG.warning("Message %s to the conductor could not be sent: %s", method, error)
 
 
 class ConductorEndpoint:

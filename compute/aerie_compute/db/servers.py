@@ -191,7 +191,7 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         if text:
             found.append(_matches(column, text))
     if wanted.ip:
-        found.append(_text(c.network_info).like(f'%"address":"%{_escape(wanted.ip.lstrip("^").rstrip("$"))}%', escape="\\"))
+        found.append(_text(c.network_info).regexp_match(_address_pattern(wanted.ip)))
     changed = sa.func.coalesce(c.updated_at, c.created_at)
     if wanted.changed_since is not None:
         found.append(changed >= wanted.changed_since)
@@ -224,6 +224,17 @@ def _escape(text: str) -> str:
 
 def _has_tag(tag: str) -> sa.ColumnElement[bool]:
     return _text(SERVERS.c.tags).like(f"%{_escape(orjson.dumps(tag).decode())}%", escape="\\")
+
+
+def _address_pattern(text: str) -> str:
+    """A regular expression over addresses, made one over the JSON that holds them."""
+    try:
+        re.compile(text)
+    except re.error:
+        text = re.escape(text)
+    begin = '"address":"' + ("" if text.startswith("^") else '[^"]*')
+    end = '"' if text.endswith("$") else ""
+    return begin + "(" + text.removeprefix("^").removesuffix("$") + ")" + end
 
 
 _PLAIN = re.compile(r"^[\w \-:@]*$")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fields of the nouns of the compute API."""
