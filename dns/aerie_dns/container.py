@@ -7,7 +7,6 @@ import threading
 from functools import cached_property
 
 from aerie_common.service import Service
-
 from aerie_dns import pools
 from aerie_dns.drivers import DRIVERS
 from aerie_dns.drivers.base import Driver

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
+from oslo_config import cfg
+from sqlalchemy import MetaData
+
 from aerie_common import pipeline
 from aerie_common.flow_runner import FlowRunner
 from aerie_common.operations import Table
 from aerie_common.reconcile import Reconciler
 from aerie_common.service import Daemon, DatabaseSpec, ServiceSpec, Stoppable
-from oslo_config import cfg
-from sqlalchemy import MetaData
-
 from aerie_dns import logic
 from aerie_dns.container import Dns
 from aerie_dns.options import OPTIONS

@@ -18,7 +18,6 @@ from aerie_common import outbox
 from aerie_common.clients import RemoteError
 from aerie_common.context import Context
 from aerie_common.db import retried
-
 from aerie_dns import caller as callers
 from aerie_dns import names, states
 from aerie_dns.container import Dns

@@ -27,8 +27,8 @@ import dns.rdatatype
 import dns.renderer
 import dns.rrset
 import dns.tsig
-from aerie_common.db import retried, utcnow
 
+from aerie_common.db import retried, utcnow
 from aerie_dns import states
 from aerie_dns.container import Dns
 from aerie_dns.db import nouns as db_nouns

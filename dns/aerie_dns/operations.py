@@ -12,7 +12,6 @@ from aerie_common import dialects
 from aerie_common.fields import Resource
 from aerie_common.operations import Operation, Table
 from aerie_common.policy import ADMIN, ANYONE, PROJECT_MEMBER, PROJECT_READER
-
 from aerie_dns.api import floatingips, nouns, quotas, recordsets, services, shares, tasks, transfers, versions, zones
 from aerie_dns.api.nouns import Handlers
 from aerie_dns.schemas.nouns import (

@@ -11,7 +11,6 @@ from aerie_common import flow, outbox
 from aerie_common.context import admin_context
 from aerie_common.db import retried, utcnow
 from aerie_common.errors import AerieError
-
 from aerie_dns import caller as callers
 from aerie_dns import states
 from aerie_dns.container import Dns

@@ -7,10 +7,10 @@ import threading
 from typing import Any
 
 import oslo_messaging
+
 from aerie_common import flow
 from aerie_common.context import Context, admin_context
 from aerie_common.flow_runner import FlowRunner
-
 from aerie_dns.container import Dns
 
 TOPIC, VERSION = "dns-worker", "1.0"

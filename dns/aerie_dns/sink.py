@@ -15,7 +15,6 @@ from typing import Any
 
 from aerie_common.context import Context
 from aerie_common.errors import AerieError
-
 from aerie_dns.container import Dns
 from aerie_dns.db import managed as db_managed
 from aerie_dns.follow import FLOATING_IP, PORT, SERVER, Follower

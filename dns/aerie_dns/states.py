@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
+
 from aerie_common.states import StateMachine
 
 CREATE, UPDATE, DELETE, NONE = "CREATE", "UPDATE", "DELETE", "NONE"

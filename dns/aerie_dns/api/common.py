@@ -16,7 +16,6 @@ from aerie_common.errors import Forbidden
 from aerie_common.fields import Resource
 from aerie_common.http import Request
 from aerie_common.schema import TRUE_WORDS, UUID_PATTERN
-
 from aerie_dns import errors
 from aerie_dns.caller import Caller
 from aerie_dns.paging import Page

@@ -8,7 +8,6 @@ from typing import Any
 
 from aerie_common.errors import BadRequest
 from aerie_common.http import Request
-
 from aerie_dns import logic
 from aerie_dns.api.common import caller, listing
 from aerie_dns.api.common import show as shown

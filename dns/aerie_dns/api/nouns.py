@@ -9,7 +9,6 @@ from typing import Any
 
 from aerie_common.fields import Resource
 from aerie_common.http import Reply, Request
-
 from aerie_dns.api.common import check_ids, listing, page
 from aerie_dns.api.common import show as shown
 from aerie_dns.logic.nouns import BLACKLISTS, TLDS, TSIGKEYS, Rules

@@ -7,7 +7,6 @@ from typing import Any
 
 from aerie_common.errors import PolicyNotAuthorized
 from aerie_common.http import Request
-
 from aerie_dns import errors, logic
 from aerie_dns.api.common import MAX_LIMIT, caller
 from aerie_dns.names import MAX_NAME

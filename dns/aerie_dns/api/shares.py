@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Request
-
 from aerie_dns import logic
 from aerie_dns.api.common import caller, check_ids, listing, page
 from aerie_dns.api.common import show as shown

@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+
 from aerie_common import schema
 from aerie_common.errors import BadRequest
 from aerie_common.http import Reply, Request
-
 from aerie_dns import logic
 from aerie_dns.api.common import caller, check_ids, listing, page
 from aerie_dns.api.common import show as shown

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from aerie_common.db import new_id
 
+from aerie_common.db import new_id
 from aerie_dns import states
 from aerie_dns.db.rows import Noun, like
 from aerie_dns.db.tables import RECORDSETS, ZONES

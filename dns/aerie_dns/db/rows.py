@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
-from aerie_common.db import condition, new_id, paginate
 from oslo_db import exception as db_exc
 from sqlalchemy.exc import IntegrityError
 
+from aerie_common.db import condition, new_id, paginate
 from aerie_dns import errors
 from aerie_dns.paging import EVERYTHING, Page
 

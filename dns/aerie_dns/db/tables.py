@@ -6,6 +6,7 @@ servers were seen to serve (`served_serial`) tells which changes are done.
 """
 
 import sqlalchemy as sa
+
 from aerie_common.db import BigText, DateTime, Id, Json, timestamps
 from aerie_common.flow import flow_table
 from aerie_common.lease import lease_table

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from aerie_common.db import insert_if_absent, utcnow
 
+from aerie_common.db import insert_if_absent, utcnow
 from aerie_dns import names, states
 from aerie_dns.db.rows import Noun
 from aerie_dns.db.tables import CATALOGS, SHARES, USAGES, ZONES

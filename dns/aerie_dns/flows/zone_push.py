@@ -11,7 +11,6 @@ import logging
 from typing import Any
 
 from aerie_common.flow import Fail, Fault, Flow, Pending, Retry, Run, Step
-
 from aerie_dns import rdata, states
 from aerie_dns.container import Dns
 from aerie_dns.db import recordsets as db_recordsets

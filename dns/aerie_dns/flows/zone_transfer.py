@@ -12,7 +12,6 @@ from typing import Any
 
 from aerie_common.db import utcnow
 from aerie_common.flow import Fail, Fault, Flow, Retry, Run, Step
-
 from aerie_dns import states, transfer
 from aerie_dns.container import Dns
 from aerie_dns.db import recordsets as db_recordsets

@@ -12,7 +12,6 @@ from typing import Any
 
 from aerie_common import flow
 from aerie_common.context import Context
-
 from aerie_dns import rdata, states
 from aerie_dns.container import Dns
 from aerie_dns.db import recordsets as db_recordsets

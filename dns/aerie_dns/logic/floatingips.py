@@ -13,7 +13,6 @@ from typing import Any
 from aerie_common.clients import RemoteError
 from aerie_common.db import retried
 from aerie_common.errors import InvalidField
-
 from aerie_dns import caller as callers
 from aerie_dns import errors, names
 from aerie_dns.caller import Caller

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from aerie_common.context import Context
 from aerie_common.db import new_id, retried
-
 from aerie_dns import states
 from aerie_dns.container import Dns
 from aerie_dns.db import managed as db

@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 
 from aerie_common.db import retried
 from aerie_common.errors import AerieError, BadRequest, InvalidField
-
 from aerie_dns import errors
 from aerie_dns.container import Dns
 from aerie_dns.db import nouns as db

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from aerie_common.db import retried
-
 from aerie_dns.container import Dns
 from aerie_dns.db import nouns as db
 from aerie_dns.db.rows import Connection

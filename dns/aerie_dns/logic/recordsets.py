@@ -8,7 +8,6 @@ from typing import Any
 
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest, Forbidden, InvalidField
-
 from aerie_dns import errors, names, rdata, states
 from aerie_dns.caller import Caller
 from aerie_dns.container import Dns

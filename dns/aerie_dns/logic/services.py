@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from aerie_common.db import retried, utcnow
-
 from aerie_dns import errors
 from aerie_dns.container import Dns
 from aerie_dns.db import nouns as db

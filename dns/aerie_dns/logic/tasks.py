@@ -7,7 +7,6 @@ from typing import Any
 
 from aerie_common.db import new_id, retried
 from aerie_common.errors import AerieError
-
 from aerie_dns import errors, states, transfer
 from aerie_dns.caller import Caller
 from aerie_dns.container import Dns

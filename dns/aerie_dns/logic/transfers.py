@@ -9,7 +9,6 @@ from typing import Any
 
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest
-
 from aerie_dns import errors
 from aerie_dns.caller import Caller
 from aerie_dns.container import Dns

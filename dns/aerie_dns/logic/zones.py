@@ -9,7 +9,6 @@ from typing import Any
 from aerie_common import flow
 from aerie_common.db import retried, utcnow
 from aerie_common.errors import BadRequest, Forbidden, InvalidField
-
 from aerie_dns import errors, names, states
 from aerie_dns.caller import Caller
 from aerie_dns.container import Dns

@@ -3,7 +3,6 @@
 
 from aerie_common import schema
 from aerie_common.fields import Field, Resource
-
 from aerie_dns.logic.quotas import RESOURCES
 from aerie_dns.schemas.common import CREATED_AT, ID, MAX_TTL, PROJECT_ID, UPDATED_AT, description, time_field
 

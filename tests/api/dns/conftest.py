@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import webob
+
 from aerie_common import config
 from aerie_common.flow_runner import FlowRunner
 from aerie_common.testing.api import Api, Caller

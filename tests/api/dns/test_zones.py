@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from aerie_common.db import count_queries
 from aerie_dns.reconcile import Recovery
 
@@ -210,6 +211,7 @@ def test_a_zone_in_error_says_so_and_recovers(bench: Any) -> None:
 
 def test_recovery_finds_zones_whose_flow_is_lost(bench: Any) -> None:
     import sqlalchemy as sa
+
     from aerie_dns.db.tables import FLOWS
 
     zone = bench.zone(settled=False)
