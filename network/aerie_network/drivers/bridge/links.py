@@ -26,7 +26,8 @@ _TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 _IFF_UP = 0x1
 _STATIC = 4  # RTPROT_STATIC: the routes which are ours to manage inside our namespaces
-_LOCAL_TABLE_FAMILIES = (2, 10)
+_FAMILIES = (2, 10)
+_NTF_SELF, _NTF_MASTER = 0x02, 0x04  # entries of the device's own table, and of the bridge it is a port of
 
 
 @dataclass(frozen=True)
@@ -273,20 +274,20 @@ class Links:
             elif entry.get_attr("NDA_MASTER") and mac != vxlan.mac and entry["state"] & 0xC0:
                 on_bridge.add(mac)
         for mac, vtep in found - wanted:
-            self._neighbour("fdb", "del", vxlan.index, lladdr=mac, dst=vtep)
+            self._neighbour("fdb", "del", vxlan.index, lladdr=mac, dst=vtep, flags=_NTF_SELF)
         for mac, vtep in sorted(wanted - found):
-            self._neighbour("fdb", "append", vxlan.index, lladdr=mac, dst=vtep)
+            self._neighbour("fdb", "append", vxlan.index, lladdr=mac, dst=vtep, flags=_NTF_SELF)
         macs = {mac for mac, _ in remotes}
         for mac in on_bridge - macs:
-            self._neighbour("fdb", "del", vxlan.index, lladdr=mac, master=vxlan.master)
+            self._neighbour("fdb", "del", vxlan.index, lladdr=mac, flags=_NTF_MASTER)
         for mac in sorted(macs - on_bridge):
             # NUD_NOARP: static, never aged out, yet not a local address of the port.
-            self._neighbour("fdb", "add", vxlan.index, lladdr=mac, master=vxlan.master, state=0x40)
+            self._neighbour("fdb", "add", vxlan.index, lladdr=mac, flags=_NTF_MASTER, state=0x40)
 
     def ensure_neighbours(self, bridge: Link, wanted: dict[str, str]) -> None:
         """The permanent neighbours (address -> MAC) from which suppressed ARP and ND are answered."""
         found: dict[str, str] = {}
-        for family in _LOCAL_TABLE_FAMILIES:
+        for family in _FAMILIES:
             for entry in self._ipr.neigh("dump", family=family, ifindex=bridge.index):
                 if entry["ifindex"] == bridge.index and entry["state"] & 0x80:
                     found[entry.get_attr("NDA_DST")] = entry.get_attr("NDA_LLADDR")
@@ -333,7 +334,7 @@ class Links:
         """
         wanted = set(wanted)
         found = set()
-        for family in _LOCAL_TABLE_FAMILIES:
+        for family in _FAMILIES:
             default = "0.0.0.0/0" if family == 2 else "::/0"
             for route in self._ipr.get_routes(family=family, table=254):
                 if route["proto"] == _STATIC:
