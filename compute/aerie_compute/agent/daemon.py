@@ -201,7 +201,7 @@ def make(conf: cfg.ConfigOpts) -> Agent:
 
     rpc = Rpc(conf)
     conductor = ConductorClient(rpc.transport, rpc.serializer)
-    driver = drivers.load(conf.compute_driver, conf)
+    driver = drivers.load(conf.agent.driver, conf)
     snapshots = Path(conf.state_path) / "snapshots"
     shutil.rmtree(snapshots, ignore_errors=True)  # halves of what an earlier process was copying
     manager = AgentManager(
@@ -211,15 +211,15 @@ def make(conf: cfg.ConfigOpts) -> Agent:
         images=RemoteImageFiles(ServiceClients(conf)),
         snapshots=snapshots,
         serial_address=conf.serial_console.proxyclient_address,
-        threads=conf.max_concurrent_operations,
+        threads=conf.agent.threads,
     )
     heart = Heart(
         host=conf.host,
         driver=driver,
         manager=manager,
         conductor=conductor,
-        interval=conf.report_interval,
-        orphan_grace=conf.orphan_grace,
+        interval=conf.agent.report_interval,
+        orphan_grace=conf.agent.orphan_grace,
         image_age=conf.remove_unused_original_minimum_age_seconds,
     )
     return Agent(conf, rpc, driver, manager, heart)

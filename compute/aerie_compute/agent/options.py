@@ -14,15 +14,18 @@ AGENT_OPTS: list[cfg.Opt] = [
     cfg.IntOpt("reserved_host_cpus", default=0, min=0, help="Processors kept for the host itself."),
     cfg.IntOpt("reserved_host_memory_mb", default=512, min=0, help="MiB of memory kept for the host itself."),
     cfg.IntOpt("reserved_host_disk_mb", default=0, min=0, help="MiB of disk kept for the host itself."),
-    cfg.IntOpt("max_concurrent_operations", default=16, min=1, help="Servers one agent works on at a time."),
-    cfg.IntOpt("report_interval", default=10, min=1, help="Seconds between two heartbeats of an agent."),
-    cfg.IntOpt("orphan_grace", default=60, min=0, help="Seconds after which a guest that belongs nowhere is removed."),
     cfg.IntOpt(
         "remove_unused_original_minimum_age_seconds",
         default=86400,
         min=0,
         help="Seconds after their last use in which unused images stay in the host's cache.",
     ),
+]
+AGENT_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt("driver", default="libvirt", choices=["libvirt", "fake"], help="Hypervisor driver of this host."),
+    cfg.IntOpt("threads", default=16, min=1, help="Servers one agent works on at a time."),
+    cfg.FloatOpt("report_interval", default=10.0, min=0.1, help="Seconds between two heartbeats."),
+    cfg.FloatOpt("orphan_grace", default=60.0, min=0, help="Seconds after which a guest that belongs nowhere goes."),
 ]
 LIBVIRT_OPTS: list[cfg.Opt] = [
     cfg.StrOpt("connection_uri", default="qemu:///system", help="Where libvirtd listens."),
@@ -53,7 +56,8 @@ FAKE_OPTS: list[cfg.Opt] = [
 ]
 
 OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
-    (None, AGENT_OPTS),
+    (None, HOST_OPTS),
+    ("agent", AGENT_OPTS),
     ("libvirt", LIBVIRT_OPTS),
     ("vnc", VNC_OPTS),
     ("serial_console", SERIAL_OPTS),

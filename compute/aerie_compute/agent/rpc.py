@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages to a compute agent: what there is, the client that sends them, the endpoint that takes them.
 
-Topic ``compute``, server = the agent's host. ``converge`` is a cast: it says what should be true of one server, is answered
-by ``report`` to the conductor (see ``manager.Conductor``), and may be sent again with the same ``op_id`` at any time.
-The others are calls which only look. Every argument is plain JSON data.
-are calls which only look. Every argument is plain JSON data.
+Topic ``compute``, server = the agent's host. ``converge`` is a cast: it says what should be true of one server, is
+answered by ``report`` to the conductor (see ``manager.Conductor``), and may be sent again with the same ``op_id`` at
+any time. The others are calls which only look. Every argument is plain JSON data.
 """
 
 from __future__ import annotations
