@@ -170,7 +170,9 @@ class Application:
 
     # -- answering
 
-    def _render(self, reply: Any, request: Request, headers: list[tuple[str, str]]) -> tuple[int, bytes | Iterable[bytes]]:
+    def _render(
+        self, reply: Any, request: Request, headers: list[tuple[str, str]]
+    ) -> tuple[int, bytes | Iterable[bytes]]:
         if not isinstance(reply, Reply):
             reply = Reply(value=reply)
         status = reply.status or (request.op.status if request.op else 200)

@@ -141,7 +141,9 @@ class AuthFilter:
             LOG.warning("[%s] a token could not be validated: %s", ctx.request_id, e)
             status = "503 Service Unavailable"
             text = b'{"message": "The identity service does not answer. Try again in a moment.", "code": 503}'
-            start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(text))), ("Retry-After", "2")])
+            start_response(
+                status, [("Content-Type", "application/json"), ("Content-Length", str(len(text))), ("Retry-After", "2")]
+            )
             return [text]
         return self._app(environ, start_response)
 

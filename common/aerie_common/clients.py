@@ -103,7 +103,9 @@ class ServiceClient:
             if e.status != 404:
                 raise
 
-    def pages(self, path: str, collection: str, ctx: Context | None = None, limit: int = 1000, **kw: Any) -> Iterator[dict[str, Any]]:
+    def pages(
+        self, path: str, collection: str, ctx: Context | None = None, limit: int = 1000, **kw: Any
+    ) -> Iterator[dict[str, Any]]:
         """Every item of a list, page after page (marker = the last id)."""
         marker = ""
         while True:

@@ -38,12 +38,17 @@ API_OPTS = [
     cfg.StrOpt("public_endpoint", help="Base URL for links, where a proxy hides the real one."),
     cfg.StrOpt("paste_config", help="PasteDeploy file (default: <service>-paste.ini beside the configuration)."),
     cfg.StrOpt(
-        "response_validation", default="ignore", choices=["error", "ignore"], help="Check replies against their schemas."
+        "response_validation",
+        default="ignore",
+        choices=["error", "ignore"],
+        help="Check replies against their schemas.",
     ),
 ]
 AUTH_OPTS = [
     cfg.StrOpt("auth_url", default="http://127.0.0.1:5000/v3", help="The identity API."),
-    cfg.StrOpt("www_authenticate_uri", help="The identity API's public address, told to strangers (default: auth_url)."),
+    cfg.StrOpt(
+        "www_authenticate_uri", help="The identity API's public address, told to strangers (default: auth_url)."
+    ),
     cfg.StrOpt("username", help="The service's own user."),
     cfg.StrOpt("password", secret=True, help="Its password."),
     cfg.StrOpt("project_name", default="service"),
@@ -66,7 +71,9 @@ def new(options: Iterable[tuple[str | None, list[cfg.Opt]]] = ()) -> cfg.ConfigO
     return conf
 
 
-def load(conf: cfg.ConfigOpts, files: Iterable[Path | str], overrides: dict[tuple[str | None, str], object] | None = None) -> cfg.ConfigOpts:
+def load(
+    conf: cfg.ConfigOpts, files: Iterable[Path | str], overrides: dict[tuple[str | None, str], object] | None = None
+) -> cfg.ConfigOpts:
     """Read the files into conf; later ones win. overrides: (group, option) -> value."""
     conf([], project="aerie", default_config_files=[str(f) for f in files], default_config_dirs=[])
     for (group, name), value in (overrides or {}).items():

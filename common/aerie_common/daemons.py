@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import cotyledon
+import cotyledon.types
 import sdnotify
 import setproctitle
 from oslo_config import cfg
@@ -85,12 +86,14 @@ def run_one(spec: ServiceSpec, daemon: Daemon, config_dir: Path) -> None:
     end(running)
 
 
-class _Child(cotyledon.Service):  # type: ignore[misc]
+class _Child(cotyledon.Service):
     """One forked daemon (or one of its workers)."""
 
     graceful_shutdown_timeout = 15
 
-    def __init__(self, worker_id: int, spec: ServiceSpec, daemon: Daemon, config_dir: Path, ready: int) -> None:
+    def __init__(
+        self, worker_id: cotyledon.types.WorkerId, spec: ServiceSpec, daemon: Daemon, config_dir: Path, ready: int
+    ) -> None:
         super().__init__(worker_id)
         setproctitle.setproctitle(daemon.name)
         self._running = begin(configure(spec, daemon, config_dir), daemon)
@@ -143,7 +146,10 @@ def processes() -> dict[str, list[dict[str, Any]]]:
             if not title.startswith("aerie-"):
                 continue
             started = float((entry / "stat").read_text().rpartition(")")[2].split()[19]) / ticks
-            pss = next((line for line in (entry / "smaps_rollup").read_text().splitlines() if line.startswith("Pss:")), "Pss: 0 kB")
+            pss = next(
+                (line for line in (entry / "smaps_rollup").read_text().splitlines() if line.startswith("Pss:")),
+                "Pss: 0 kB",
+            )
         except (OSError, ValueError):
             continue  # it ended while we looked
         found.setdefault(title.split()[0], []).append(

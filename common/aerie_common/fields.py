@@ -158,7 +158,9 @@ class Resource:
         """The further rules the caller must pass for what was sent."""
         return [p for name in sent if name in self.fields and (p := self.fields[name].policy)]
 
-    def show(self, row: Any, ctx: Context, version: Version = NO_VERSION, only: frozenset[str] | None = None) -> dict[str, Any]:
+    def show(
+        self, row: Any, ctx: Context, version: Version = NO_VERSION, only: frozenset[str] | None = None
+    ) -> dict[str, Any]:
         """The row as the API shows it in this microversion; `only` restricts it to some fields."""
         view = self._views.get(version)
         if view is None:

@@ -67,14 +67,14 @@ def parse(query: Query, filters: frozenset[str], sort_keys: frozenset[str], styl
         filters=chosen,
         sort=_sort(query, sort_keys),
         limit=limit,
-        marker=(query.get("marker") or [None])[-1] or None,
+        marker=query["marker"][-1] or None if query.get("marker") else None,
         page_reverse=(query.get("page_reverse") or ["false"])[-1].lower() == "true",
         fields=frozenset(f for value in query.get("fields", []) for f in value.split(",") if f),
     )
 
 
 def _limit(query: Query, style: ListStyle) -> int | None:
-    text = (query.get("limit") or [None])[-1]
+    text = query["limit"][-1] if query.get("limit") else None
     if text is None:
         return style.max_limit if style.always_page else None
     try:

@@ -40,9 +40,23 @@ def setup(conf: cfg.ConfigOpts, name: str) -> None:
     """Send this process's log to `log_file`, else `log_dir`/<name>.log, else standard error."""
     path = conf.log_file or (f"{conf.log_dir}/{name}.log" if conf.log_dir else None)
     handler: logging.Handler = logging.handlers.WatchedFileHandler(path) if path else logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s %(who)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(
+        _Formatter(
+            "%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s %(who)s %(message)s", "%Y-%m-%d %H:%M:%S"
+        )
+    )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
-    for noisy in ("amqp", "kombu", "oslo.messaging", "oslo_messaging", "keystoneauth", "urllib3", "oslo_policy", "alembic", "pyroute2"):
+    for noisy in (
+        "amqp",
+        "kombu",
+        "oslo.messaging",
+        "oslo_messaging",
+        "keystoneauth",
+        "urllib3",
+        "oslo_policy",
+        "alembic",
+        "pyroute2",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

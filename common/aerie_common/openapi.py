@@ -30,7 +30,8 @@ def document(table: Table) -> bytes:
 
 def _operation(op: Operation) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in re.findall(r"{(\w+)}", op.path)
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", op.path)
     ]
     parameters += [{"name": name, "in": "query", "schema": {"type": "string"}} for name in sorted(op.filter_names)]
     content = {"application/json": {"schema": op.reply_body()}} if op.reply is not None else None
@@ -44,7 +45,9 @@ def _operation(op: Operation) -> dict[str, Any]:
     if op.request == "stream":
         described["requestBody"] = {"content": {t: {} for t in sorted(op.content_types)}}
     elif isinstance(op.request, Resource) and op.verb:
-        described["requestBody"] = {"content": {"application/json": {"schema": op.request.body_schema(op.verb, NO_VERSION)}}}
+        described["requestBody"] = {
+            "content": {"application/json": {"schema": op.request.body_schema(op.verb, NO_VERSION)}}
+        }
     elif op.request:
         described["requestBody"] = {"content": {"application/json": {"schema": op.request}}}
     if op.policy:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from aerie_common import microversions, policy, schema
+from aerie_common import microversions, schema
 from aerie_common.dialects import Dialect
 from aerie_common.errors import AerieError
 from aerie_common.fields import NO_VERSION, Resource
 from aerie_common.listing import ListStyle
 from aerie_common.microversions import Microversions, Version
+from aerie_common.policy import ADMIN
 from aerie_common.schema import Schema
 
 Handler = Callable[..., Any]
@@ -41,7 +42,7 @@ class Operation:
     path: str
     handler: Handler
     policy: str | None
-    rule: str = policy.ADMIN
+    rule: str = ADMIN
     request: Schema | Resource | Literal["stream"] | None = None
     verb: Literal["create", "update"] | None = None
     action: str | None = None

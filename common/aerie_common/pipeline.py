@@ -76,7 +76,10 @@ def serve(svc: Service, default_port: int) -> Stoppable:
     """Start serving the service's API on its configured address."""
     options = svc.conf.api
     server = HttpServer(
-        build(svc), (options.listen, options.port or default_port), threads=options.threads, reuse_port=options.workers > 1
+        build(svc),
+        (options.listen, options.port or default_port),
+        threads=options.threads,
+        reuse_port=options.workers > 1,
     )
     server.start()
     return server

@@ -26,7 +26,12 @@ UUID_PATTERN = r"^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}
 
 
 def string(
-    min: int = 0, max: int | None = 255, *, pattern: str | None = None, format: str | None = None, nullable: bool = False
+    min: int = 0,
+    max: int | None = 255,
+    *,
+    pattern: str | None = None,
+    format: str | None = None,
+    nullable: bool = False,
 ) -> Schema:
     """Text of min to max characters."""
     schema: Schema = {"type": ["string", "null"] if nullable else "string"}
@@ -101,7 +106,9 @@ def enum(*values: Any) -> Schema:
     return {"enum": list(values)}
 
 
-def array(items: Schema, min: int = 0, max: int | None = None, *, unique: bool = False, nullable: bool = False) -> Schema:
+def array(
+    items: Schema, min: int = 0, max: int | None = None, *, unique: bool = False, nullable: bool = False
+) -> Schema:
     schema: Schema = {"type": ["array", "null"] if nullable else "array", "items": items}
     if min:
         schema["minItems"] = min
@@ -164,14 +171,16 @@ Validator = Callable[[Any], None]
 def compile_schema(schema: Schema) -> Validator:
     """A function that raises InvalidField naming the first value that does not fit."""
     check_keywords(schema)
-    validate = fastjsonschema.compile({"$schema": "http://json-schema.org/draft-07/schema#", **schema}, use_default=False)
+    validate = fastjsonschema.compile(
+        {"$schema": "http://json-schema.org/draft-07/schema#", **schema}, use_default=False
+    )
 
     def check(value: Any) -> None:
         try:
             validate(value)
         except fastjsonschema.JsonSchemaValueException as e:
             path = ".".join(str(p) for p in e.path[1:]) or "the body"
-            reason = e.message.removeprefix(e.name).strip()
+            reason = e.message.removeprefix(e.name or "").strip()
             shown = repr(e.value)
             raise InvalidField(path, f"{shown if len(shown) <= 80 else shown[:77] + '...'} {reason}.") from None
 

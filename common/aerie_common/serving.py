@@ -18,7 +18,7 @@ LOG = logging.getLogger(__name__)
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class _Server(wsgi.Server):  # type: ignore[misc]
+class _Server(wsgi.Server):
     version = "Aerie"
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
@@ -32,7 +32,9 @@ class HttpServer:
     """
 
     def __init__(self, app: WsgiApp, address: tuple[str, int], *, threads: int = 16, reuse_port: bool = False) -> None:
-        self._server = _Server(address, app, numthreads=threads, timeout=75, request_queue_size=512, shutdown_timeout=10)
+        self._server = _Server(
+            address, app, numthreads=threads, timeout=75, request_queue_size=512, shutdown_timeout=10
+        )
         self._server.reuse_port = reuse_port
         self._server.max_request_header_size = 64 << 10
         self._server.nodelay = True

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import importlib.util
 
-from aerie_common.service import Daemon, ServiceSpec, Stoppable
-from aerie_common.serving import HttpServer
 from oslo_config import cfg
 
+from aerie_common.service import Daemon, ServiceSpec, Stoppable
+from aerie_common.serving import HttpServer
 from aerie_dashboard.options import OPTIONS
 
 PORT = 8080

@@ -64,8 +64,8 @@ def signed_in(get_response: View) -> View:
         login = request.session.get("login")
         if not login or _expired(login["expires_at"]):
             return _to_login(request, "expired" if login else "")
-        request.login = login  # type: ignore[attr-defined]
-        request.cloud = Cloud(login["token"])  # type: ignore[attr-defined]
+        request.login = login
+        request.cloud = Cloud(login["token"])
         return get_response(request)
 
     def process_exception(request: HttpRequest, error: Exception) -> HttpResponse | None:

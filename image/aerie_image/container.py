@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 from aerie_common.service import Service
-
 from aerie_image.operations import TABLE
 from aerie_image.stores.base import Store
 from aerie_image.stores.file import FileStore

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+from oslo_config import cfg
+
 from aerie_common import pipeline
 from aerie_common.reconcile import Reconciler
 from aerie_common.service import Daemon, DatabaseSpec, ServiceSpec, Stoppable
-from oslo_config import cfg
-
 from aerie_image import reconcile
 from aerie_image.container import ImageService
 from aerie_image.db.tables import METADATA

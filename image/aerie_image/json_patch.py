@@ -40,7 +40,7 @@ def _one(item: Any, old: bool) -> tuple[str, str, Any]:
             raise BadRequest("Operation objects must contain exactly one member named add, remove or replace.")
         verb, path = verbs[0], item[verbs[0]]
     else:
-        verb, path = item.get("op"), item.get("path")
+        verb, path = str(item.get("op")), item.get("path")
         if verb not in _VERBS:
             raise BadRequest(f"The operation must be one of {', '.join(_VERBS)}, not {verb!r}.")
     if verb != "remove" and "value" not in item:

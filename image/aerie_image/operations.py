@@ -4,7 +4,6 @@
 from aerie_common import dialects, policy, schema
 from aerie_common.listing import ListStyle
 from aerie_common.operations import Operation, Table
-
 from aerie_image import errors, json_patch
 from aerie_image.api import image_data, images, members, schemas, versions
 from aerie_image.schemas import IMAGE, MEMBER

@@ -7,7 +7,6 @@ import datetime
 import logging
 
 from aerie_common.db import utcnow
-
 from aerie_image import db
 from aerie_image.container import ImageService
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from commandline import OpenStack, wait
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
+
+from commandline import OpenStack, wait
 from servers import free_port
 
 ARTIFACTS = Path(os.environ.get("ARTIFACTS", "artifacts")).resolve() / "dashboard"

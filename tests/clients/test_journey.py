@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from commandline import OpenStack, wait
 
 

@@ -127,7 +127,14 @@ class AllInOne:
             "network": f"http://{self.host}:{self.ports['aerie-network-api']}",
             "dns": f"http://{self.host}:{self.ports['aerie-dns-api']}",
         }
-        arguments = ["--service-password", service_password, "--region", conf.region_name, "--demo-password", self.password]
+        arguments = [
+            "--service-password",
+            service_password,
+            "--region",
+            conf.region_name,
+            "--demo-password",
+            self.password,
+        ]
         for name, url in endpoints.items():
             arguments += ["--endpoint", f"{name}={url}"]
         os.environ["AERIE_ADMIN_PASSWORD"] = self.password
@@ -171,7 +178,9 @@ def run(args: argparse.Namespace) -> int:
     (state / "clouds.yaml").write_text(text)
     if args.clouds_yaml:
         args.clouds_yaml.write_text(text)
-    print(f"# The cloud is up after {time.monotonic() - began:.1f} s; its files and log are in {state}. Stop it with Ctrl-C.")
+    print(
+        f"# The cloud is up after {time.monotonic() - began:.1f} s; its files and log are in {state}. Stop it with Ctrl-C."
+    )
     print(f"# Save this as clouds.yaml, then: openstack --os-cloud aerie server list\n{text}", flush=True)
     done.wait()
     cloud.stop()

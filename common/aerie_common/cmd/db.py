@@ -38,9 +38,9 @@ def create(database: DatabaseSpec, url: str) -> None:
     """Make all tables of an empty SQLite database at once and mark it as being at the newest revision."""
     engine = sa.create_engine(url)
     database.tables().create_all(engine)
-    heads = ScriptDirectory.from_config(alembic_config(database, url)).get_heads()
+    script = ScriptDirectory.from_config(alembic_config(database, url))
     with engine.begin() as conn:
-        MigrationContext.configure(conn).stamp(ScriptDirectory.from_config(alembic_config(database, url)), tuple(heads))
+        MigrationContext.configure(conn).stamp(script, "head")
     engine.dispose()
 
 
@@ -91,4 +91,6 @@ def _revision(database: DatabaseSpec, url: str, message: str) -> None:
         versions.mkdir(parents=True, exist_ok=True)
         count = len(list(versions.glob("*.py")))
         command.upgrade(made, "head")
-        command.revision(made, message=message or "initial", autogenerate=True, rev_id=f"{count + 1:04d}", version_path=str(versions))
+        command.revision(
+            made, message=message or "initial", autogenerate=True, rev_id=f"{count + 1:04d}", version_path=str(versions)
+        )

@@ -82,7 +82,9 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", parents=[shared], help="run daemons in the foreground")
     run.add_argument("daemon", nargs="*", help="names, e.g. identity-api")
-    run.add_argument("--role", help="controller, network, hypervisor (comma-separated) or all: under one forking parent")
+    run.add_argument(
+        "--role", help="controller, network, hypervisor (comma-separated) or all: under one forking parent"
+    )
     run.add_argument("--without", help="daemons to leave out (comma-separated)")
     run.set_defaults(call=_run)
 
@@ -98,7 +100,9 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true")
     status.set_defaults(call=_status)
 
-    aio = commands.add_parser("all-in-one", help="a whole cloud in this process: SQLite, fake hypervisor; no root, no servers")
+    aio = commands.add_parser(
+        "all-in-one", help="a whole cloud in this process: SQLite, fake hypervisor; no root, no servers"
+    )
     aio.add_argument("--state-dir", type=Path, help="keep the cloud here (default: a temporary folder)")
     aio.add_argument("--host", default="127.0.0.1", help="address to listen on")
     aio.add_argument("--password", default="secret", help="password of the users admin and demo")
@@ -112,7 +116,9 @@ def parser() -> argparse.ArgumentParser:
         own = None
         for name in spec.commands:
             if spec.name == "identity" and name == "bootstrap":
-                entry = commands.add_parser(name, parents=[shared], help="first users, roles and catalog", add_help=False)
+                entry = commands.add_parser(
+                    name, parents=[shared], help="first users, roles and catalog", add_help=False
+                )
             else:
                 if own is None:
                     group = commands.add_parser(spec.name, help=f"the {spec.name} service's own commands")

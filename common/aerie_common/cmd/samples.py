@@ -63,7 +63,13 @@ def _networks(clients: ServiceClients) -> None:
         body = {"name": "public", "router:external": True, "provider:network_type": "flat",
                 "provider:physical_network": "public"}  # fmt: skip
         public = network.post("/networks", {"network": body})["network"]
-        subnet = {"network_id": public["id"], "name": "public", "cidr": EXTERNAL_CIDR, "ip_version": 4, "enable_dhcp": False}
+        subnet = {
+            "network_id": public["id"],
+            "name": "public",
+            "cidr": EXTERNAL_CIDR,
+            "ip_version": 4,
+            "enable_dhcp": False,
+        }
         network.post("/subnets", {"subnet": subnet})
     if _named(known, "private"):
         return

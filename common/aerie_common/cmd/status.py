@@ -85,12 +85,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         lines = [f"{'DAEMON':<28}{'PORT':>6} {'HEALTH':<14}{'PSS MiB':>8}  PID"]
         lines += [
-            f"{r.name:<28}{r.port or '-':>6} {r.health:<14}{r.pss_mib:>8.1f}  {' '.join(map(str, r.pids)) or '-'}" for r in rows
+            f"{r.name:<28}{r.port or '-':>6} {r.health:<14}{r.pss_mib:>8.1f}  {' '.join(map(str, r.pids)) or '-'}"
+            for r in rows
         ]
         total = sum(r.pss_mib for r in rows) + parent
         lines.append(f"{'all, with the parent':<28}{'':>6} {'':<14}{total:>8.1f}")
         text = "\n".join(lines)
     print(text)
     for row in sick:
-        print(f"{row.name}: {row.health}. See its log (journalctl, or log_dir of {row.name}'s configuration).", file=sys.stderr)
+        print(
+            f"{row.name}: {row.health}. See its log (journalctl, or log_dir of {row.name}'s configuration).",
+            file=sys.stderr,
+        )
     return 1 if sick else 0

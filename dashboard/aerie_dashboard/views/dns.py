@@ -12,7 +12,7 @@ from aerie_dashboard.views import table_page
 
 def zones(request: HttpRequest) -> HttpResponse:
     """Zones of the project."""
-    found = request.cloud.get("dns", "/zones?limit=200", "zones")  # type: ignore[attr-defined]
+    found = request.cloud.get("dns", "/zones?limit=200", "zones")
     rows = [
         Row(
             z["id"],
@@ -31,7 +31,7 @@ def zones(request: HttpRequest) -> HttpResponse:
 
 def recordsets(request: HttpRequest, zone_id: str) -> HttpResponse:
     """Records of one zone."""
-    cloud = request.cloud  # type: ignore[attr-defined]
+    cloud = request.cloud
     got = together(
         zone=lambda: cloud.call("GET", "dns", f"/zones/{zone_id}"),
         records=lambda: cloud.get("dns", f"/zones/{zone_id}/recordsets?limit=500", "recordsets"),

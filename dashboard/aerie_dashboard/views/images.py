@@ -15,7 +15,7 @@ from aerie_dashboard.views import table_page
 
 def list_(request: HttpRequest) -> HttpResponse:
     """Images the project can boot."""
-    cloud, login = request.cloud, request.login  # type: ignore[attr-defined]
+    cloud, login = request.cloud, request.login
     found = cloud.get("image", "/images?limit=200&sort=name:asc", "images")
     rows = []
     for i in found:
@@ -39,14 +39,14 @@ def list_(request: HttpRequest) -> HttpResponse:
 @require_POST
 def delete(request: HttpRequest, image_id: str) -> HttpResponse:
     """Delete an image of the project."""
-    request.cloud.call("DELETE", "image", f"/images/{image_id}")  # type: ignore[attr-defined]
+    request.cloud.call("DELETE", "image", f"/images/{image_id}")
     messages.success(request, "The image is deleted.")
     return redirect("/images")
 
 
 def flavors(request: HttpRequest) -> HttpResponse:
     """Sizes servers come in."""
-    found = request.cloud.get("compute", "/flavors/detail", "flavors")  # type: ignore[attr-defined]
+    found = request.cloud.get("compute", "/flavors/detail", "flavors")
     found.sort(key=lambda f: (f["ram"], f["vcpus"], f["disk"]))
     rows = [
         Row(f["id"], [Cell(f["name"]), Cell(str(f["vcpus"])), Cell(f"{f['ram']} MiB"), Cell(f"{f['disk']} GiB")])
@@ -57,7 +57,7 @@ def flavors(request: HttpRequest) -> HttpResponse:
 
 def keypairs(request: HttpRequest) -> HttpResponse:
     """Public keys of the user."""
-    found = request.cloud.get("compute", "/os-keypairs", "keypairs", "2.2")  # type: ignore[attr-defined]
+    found = request.cloud.get("compute", "/os-keypairs", "keypairs", "2.2")
     rows = [
         Row(
             k["keypair"]["name"],

@@ -48,7 +48,7 @@ def login(request: HttpRequest) -> HttpResponse:
 def logout(request: HttpRequest) -> HttpResponse:
     """End the session and its token."""
     try:
-        request.cloud.revoke()  # type: ignore[attr-defined]
+        request.cloud.revoke()
     finally:
         request.session.flush()
     return redirect("/login")
@@ -57,6 +57,6 @@ def logout(request: HttpRequest) -> HttpResponse:
 @require_POST
 def project(request: HttpRequest) -> HttpResponse:
     """Go on in another project."""
-    found = cloud.switch(request.login["token"], request.POST["project_id"])  # type: ignore[attr-defined]
+    found = cloud.switch(request.login["token"], request.POST["project_id"])
     request.session["login"] = asdict(found)
     return redirect("/")

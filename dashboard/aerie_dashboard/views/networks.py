@@ -15,7 +15,7 @@ from aerie_dashboard.views import table_page
 
 def list_(request: HttpRequest) -> HttpResponse:
     """Networks the project can use."""
-    cloud = request.cloud  # type: ignore[attr-defined]
+    cloud = request.cloud
     got = together(
         networks=lambda: cloud.get("network", "/networks?sort_key=name&sort_dir=asc", "networks"),
         subnets=lambda: cloud.get("network", "/subnets", "subnets"),
@@ -39,7 +39,7 @@ def list_(request: HttpRequest) -> HttpResponse:
 
 def show(request: HttpRequest, network_id: str) -> HttpResponse:
     """One network: its subnets and ports."""
-    cloud = request.cloud  # type: ignore[attr-defined]
+    cloud = request.cloud
     got = together(
         network=lambda: cloud.get("network", f"/networks/{network_id}", "network"),
         subnets=lambda: cloud.get("network", f"/subnets?network_id={network_id}", "subnets"),
@@ -66,7 +66,7 @@ def show(request: HttpRequest, network_id: str) -> HttpResponse:
 
 def floating_ips(request: HttpRequest) -> HttpResponse:
     """Public addresses of the project."""
-    found = request.cloud.get("network", "/floatingips", "floatingips")  # type: ignore[attr-defined]
+    found = request.cloud.get("network", "/floatingips", "floatingips")
     rows = []
     for f in found:
         question = f"Give {f['floating_ip_address']} back? Somebody else may get it."
@@ -84,7 +84,7 @@ def floating_ips(request: HttpRequest) -> HttpResponse:
 @require_POST
 def release(request: HttpRequest, address_id: str) -> HttpResponse:
     """Give a floating IP back."""
-    request.cloud.call("DELETE", "network", f"/floatingips/{address_id}")  # type: ignore[attr-defined]
+    request.cloud.call("DELETE", "network", f"/floatingips/{address_id}")
     messages.success(request, "The address is released.")
     return redirect("/floating_ips")
 
@@ -101,7 +101,7 @@ def _rule(rule: dict[str, str | int | None]) -> str:
 
 def security_groups(request: HttpRequest) -> HttpResponse:
     """Which traffic reaches servers."""
-    found = request.cloud.get("network", "/security-groups", "security_groups")  # type: ignore[attr-defined]
+    found = request.cloud.get("network", "/security-groups", "security_groups")
     rows = [
         Row(
             g["id"],

@@ -31,8 +31,8 @@ class Gauge:
 
 def overview(request: HttpRequest) -> HttpResponse:
     """Quotas and the newest servers."""
-    cloud = request.cloud  # type: ignore[attr-defined]
-    project = request.login["project_id"]  # type: ignore[attr-defined]
+    cloud = request.cloud
+    project = request.login["project_id"]
     got = together(
         limits=lambda: cloud.get("compute", "/limits", "limits")["absolute"],
         quotas=lambda: cloud.get("network", f"/quotas/{project}/details.json", "quota"),

@@ -58,7 +58,7 @@ def _actions(server: dict[str, Any]) -> list[Action]:
 
 def list_(request: HttpRequest) -> HttpResponse:
     """All servers of the project."""
-    cloud = request.cloud  # type: ignore[attr-defined]
+    cloud = request.cloud
     found = cloud.get("compute", "/servers/detail?limit=200", "servers", VERSION)
     rows = [
         Row(
@@ -85,7 +85,7 @@ def list_(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def create(request: HttpRequest) -> HttpResponse:
     """One page with the questions a server needs answered."""
-    cloud = request.cloud  # type: ignore[attr-defined]
+    cloud = request.cloud
     problem = ""
     if request.method == "POST":
         try:
@@ -126,7 +126,7 @@ def _request(request: HttpRequest) -> dict[str, Any]:
 
 
 def _find(request: HttpRequest, server_id: str) -> dict[str, Any]:
-    found = request.cloud.get("compute", f"/servers/{server_id}", "server", VERSION)  # type: ignore[attr-defined]
+    found = request.cloud.get("compute", f"/servers/{server_id}", "server", VERSION)
     return {**found, "fixed": addresses(found, "fixed"), "floating": addresses(found, "floating")}
 
 
@@ -135,7 +135,7 @@ def _image_name(request: HttpRequest, server: dict[str, Any]) -> str:
     if not image:
         return "-"
     try:
-        return str(request.cloud.call("GET", "image", f"/images/{image['id']}")["name"])  # type: ignore[attr-defined]
+        return str(request.cloud.call("GET", "image", f"/images/{image['id']}")["name"])
     except CloudError as e:
         if e.status == 404:
             return f"{image['id']} (deleted)"
@@ -168,7 +168,7 @@ def log(request: HttpRequest, server_id: str) -> HttpResponse:
     """What the guest wrote on its serial console."""
     server = _find(request, server_id)
     body = {"os-getConsoleOutput": {"length": 400}}
-    text = request.cloud.call("POST", "compute", f"/servers/{server_id}/action", body)["output"]  # type: ignore[attr-defined]
+    text = request.cloud.call("POST", "compute", f"/servers/{server_id}/action", body)["output"]
     if request.headers.get("HX-Request"):
         return render(request, "server_log_text.html", {"text": text, "server": server})
     return render(request, "server_log.html", {"title": server["name"], "server": server, "text": text, "tab": "log"})
@@ -180,8 +180,8 @@ def console(request: HttpRequest, server_id: str) -> HttpResponse:
     body = {"remote_console": {"protocol": "vnc", "type": "novnc"}}
     try:
         path = f"/servers/{server_id}/remote-consoles"
-        url = request.cloud.call("POST", "compute", path, body, "2.6")["remote_console"]["url"]  # type: ignore[attr-defined]
-        request.console_origin = origin(url)  # type: ignore[attr-defined]
+        url = request.cloud.call("POST", "compute", path, body, "2.6")["remote_console"]["url"]
+        request.console_origin = origin(url)
     except CloudError as e:
         problem = e.message
     context = {"title": server["name"], "server": server, "url": url, "problem": problem, "tab": "console"}
@@ -192,7 +192,7 @@ def events(request: HttpRequest, server_id: str) -> HttpResponse:
     """What has happened to the server, with request ids."""
     server = _find(request, server_id)
     path = f"/servers/{server_id}/os-instance-actions"
-    found = request.cloud.get("compute", path, "instanceActions", "2.62")  # type: ignore[attr-defined]
+    found = request.cloud.get("compute", path, "instanceActions", "2.62")
     return render(
         request, "server_events.html", {"title": server["name"], "server": server, "events": found, "tab": "events"}
     )
@@ -201,7 +201,7 @@ def events(request: HttpRequest, server_id: str) -> HttpResponse:
 @require_POST
 def delete(request: HttpRequest, server_id: str) -> HttpResponse:
     """Delete a server."""
-    request.cloud.call("DELETE", "compute", f"/servers/{server_id}")  # type: ignore[attr-defined]
+    request.cloud.call("DELETE", "compute", f"/servers/{server_id}")
     messages.success(request, "The server is being deleted.")
     return redirect("/servers")
 
@@ -212,6 +212,6 @@ def act(request: HttpRequest, server_id: str, action: str) -> HttpResponse:
     if action not in ACTIONS:
         raise Http404(action)
     label, body = ACTIONS[action]
-    request.cloud.call("POST", "compute", f"/servers/{server_id}/action", body)  # type: ignore[attr-defined]
+    request.cloud.call("POST", "compute", f"/servers/{server_id}/action", body)
     messages.success(request, f"{label}: done as soon as the status says so.")
     return redirect(f"/servers/{server_id}")

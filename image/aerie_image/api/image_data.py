@@ -7,7 +7,6 @@ import re
 
 from aerie_common.errors import BadRequest, UnsupportedMediaType
 from aerie_common.http import Reply, Request
-
 from aerie_image import errors
 from aerie_image.logic import image_data
 

@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from aerie_common import schema
 from aerie_common.errors import BadRequest
 from aerie_common.http import Reply, Request
-
 from aerie_image import json_patch
 from aerie_image.logic import image_lists, images
 from aerie_image.schemas.images import IMAGE, show

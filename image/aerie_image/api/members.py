@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Request
-
+from aerie_image.db.members import Member
 from aerie_image.logic import members
 from aerie_image.schemas import MEMBER
 
@@ -17,7 +17,7 @@ def list_(req: Request, image_id: str) -> Any:
     return {"members": [_show(m, req) for m in found], "schema": "/v2/schemas/members"}
 
 
-def _show(member: members.Member, req: Request) -> dict[str, Any]:
+def _show(member: Member, req: Request) -> dict[str, Any]:
     body = MEMBER.show(member, req.ctx)
     return {"member_id": body.pop("member"), **body}
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from aerie_common.fields import Resource
 from aerie_common.http import Request
-
 from aerie_image.schemas import IMAGE, MEMBER
 from aerie_image.schemas.images import READ_ONLY, VISIBILITIES
 

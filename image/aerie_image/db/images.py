@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from aerie_common.db import compare_and_swap, paginate, utcnow
 
+from aerie_common.db import compare_and_swap, paginate, utcnow
 from aerie_image.db.tables import image_index, image_members, images
 
 
@@ -179,7 +179,7 @@ def equals(name: str, values: Sequence[Any]) -> sa.ColumnElement[bool]:
 def compares(name: str, operator: str, value: Any) -> sa.ColumnElement[bool]:
     """A base attribute compares so with the value: eq, neq, gt, gte, lt, lte."""
     column = images.c[name]
-    made = {
+    made: dict[str, sa.ColumnElement[bool]] = {
         "eq": column == value,
         "neq": column != value,
         "gt": column > value,

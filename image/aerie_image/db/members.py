@@ -7,8 +7,8 @@ import datetime
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from aerie_common.db import utcnow
 
+from aerie_common.db import utcnow
 from aerie_image.db.tables import image_members
 
 

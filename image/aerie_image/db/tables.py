@@ -6,6 +6,7 @@ filtered by them. Both are written in the same transaction (db/images.py) and no
 """
 
 import sqlalchemy as sa
+
 from aerie_common.db import Id, Json, timestamps
 
 METADATA = sa.MetaData()

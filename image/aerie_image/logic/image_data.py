@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from oslo_utils.imageutils import format_inspector
+
 from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest
-from oslo_utils.imageutils import format_inspector
-
 from aerie_image import db, errors
 from aerie_image.db.images import Image
 from aerie_image.logic import images
@@ -144,6 +144,8 @@ def inspect(path: str | None, declared: str, container: str | None, size: int) -
         found = format_inspector.detect_file_format(path)
     except format_inspector.ImageFormatError as e:
         raise errors.UnsafeImage(reason=str(e)) from e
+    if found is None:
+        raise errors.UnsafeImage(reason="its format cannot be told")
     name = str(found)
     if name != declared and not (declared == "raw" and name in _RAW_LIKE):
         raise errors.FormatMismatch(found=name, declared=declared)

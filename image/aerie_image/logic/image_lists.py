@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
 from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest
 from aerie_common.schema import to_bool
-
 from aerie_image import db
 from aerie_image.db.images import Image
 from aerie_image.logic import images
@@ -100,7 +100,7 @@ def list_(
     limit: int,
 ) -> list[Image]:
     """The images the caller may see and asked for. One query, two with a marker."""
-    visibility = (query.get("visibility") or [None])[-1]
+    visibility = query["visibility"][-1] if query.get("visibility") else None
     if visibility is not None and visibility not in (*VISIBILITIES, "all"):
         raise BadRequest(f"Invalid visibility value: {visibility}")
     member_status = (query.get("member_status") or ["accepted"])[-1]

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from oslo_db import exception as db_exception
+
 from aerie_common.context import Context
 from aerie_common.db import new_id, retried
 from aerie_common.errors import BadRequest, Conflict, Forbidden, TooLarge
-from oslo_db import exception as db_exception
-
 from aerie_image import db, errors
 from aerie_image.db.images import Image, Viewer
 from aerie_image.schemas.images import BASE, READ_ONLY, RESERVED, RESERVED_PREFIX

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from oslo_db import exception as db_exception
+
 from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_common.errors import Forbidden, TooLarge
-from oslo_db import exception as db_exception
-
 from aerie_image import db, errors
 from aerie_image.db.images import Image
 from aerie_image.db.members import Member

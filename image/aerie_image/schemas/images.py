@@ -8,7 +8,6 @@ from typing import Any
 from aerie_common import schema
 from aerie_common.context import Context
 from aerie_common.fields import Field, Resource
-
 from aerie_image.db.images import Image
 
 VISIBILITIES = ("community", "public", "private", "shared")

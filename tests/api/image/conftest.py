@@ -11,8 +11,8 @@ import pytest
 from aerie_common import config
 from aerie_common.testing.api import Api
 from aerie_image.container import ImageService
-from aerie_image.options import OPTIONS
 from aerie_image.db.tables import METADATA
+from aerie_image.options import OPTIONS
 
 
 @pytest.fixture

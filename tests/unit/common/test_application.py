@@ -84,10 +84,14 @@ class App:
     def __init__(self) -> None:
         conf = config.load(config.new(), [])
         conf.set_override("response_validation", "error", group="api")
-        self.svc = SimpleNamespace(conf=conf, table=TABLE, policy=Policy(conf, TABLE.policy_rules()), auth_uri="http://id/v3")
+        self.svc = SimpleNamespace(
+            conf=conf, table=TABLE, policy=Policy(conf, TABLE.policy_rules()), auth_uri="http://id/v3"
+        )
         self.wsgi = Application(self.svc)
 
-    def call(self, method: str, path: str, body: Any = None, roles: tuple[str, ...] = ("member", "reader"), **headers: str) -> Any:
+    def call(
+        self, method: str, path: str, body: Any = None, roles: tuple[str, ...] = ("member", "reader"), **headers: str
+    ) -> Any:
         request = webob.Request.blank(path, method=method)
         if body is not None:
             request.body = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -119,7 +123,17 @@ def test_a_field_of_a_later_version_is_refused_before_it(app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, [], {"colour": {}}, {"colour": {"name": ""}}, {"colour": {"name": 7}}, {"colour": {"name": "a\nb"}}, b"{", b"\xff"]
+    "body",
+    [
+        {},
+        [],
+        {"colour": {}},
+        {"colour": {"name": ""}},
+        {"colour": {"name": 7}},
+        {"colour": {"name": "a\nb"}},
+        b"{",
+        b"\xff",
+    ],
 )
 def test_bad_bodies_are_refused_in_the_dialect(app: App, body: Any) -> None:
     reply = app.call("POST", "/v2.1/colours", body)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from oslo_db import exception as db_exc
+
 from aerie_common.db import (
     BigSerial,
     CommitUnknown,
@@ -29,7 +31,6 @@ from aerie_common.db import (
     timestamps,
     utcnow,
 )
-from oslo_db import exception as db_exc
 
 METADATA = sa.MetaData()
 ITEMS = sa.Table(
@@ -248,6 +249,30 @@ def test_callbacks_run_after_the_commit_only(db: Database) -> None:
     with db.write() as conn:
         publish(conn, "news", 4)
     assert len(heard) == 2
+
+
+def test_failing_subscriber_does_not_undo_a_commit(db: Database) -> None:
+    heard: list[Any] = []
+
+    def fails(values: list[Any]) -> None:
+        raise ZeroDivisionError
+
+    db.subscribe("news", fails)
+    db.subscribe("news", heard.append)
+    with db.write() as conn:
+        conn.execute(sa.insert(ITEMS).values(id="a"))
+        publish(conn, "news", 1)
+    assert heard == [[1]] and get(db, "a").id == "a"
+
+
+def test_write_inside_write_is_refused(db: Database) -> None:
+    """It would wait for itself."""
+    with db.write() as conn:
+        conn.execute(sa.insert(ITEMS).values(id="a"))
+        with pytest.raises(RuntimeError), db.write():
+            pass
+        assert get(db, "a") is None, "reading beside it is fine"
+    assert get(db, "a").id == "a"
 
 
 @pytest.mark.parametrize("direction", ["asc", "desc"])

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from oslo_config import cfg
+
 from aerie_common import config
 from aerie_common.context import Context
 from aerie_common.db import Database, new_id, utcnow
@@ -25,7 +27,6 @@ from aerie_common.outbox import (
     seen_events_table,
 )
 from aerie_common.rpc import Rpc
-from oslo_config import cfg
 
 METADATA = sa.MetaData()
 lease_table(METADATA)

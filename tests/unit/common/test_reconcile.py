@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
+
 from aerie_common.db import Database, count_queries
 from aerie_common.lease import LEASES, Lease, lease_table
 from aerie_common.reconcile import Reconciler

@@ -11,13 +11,14 @@ from typing import Any
 
 import oslo_messaging
 import pytest
+from oslo_config import cfg
+
 from aerie_common import config
 from aerie_common.context import Context, current
 from aerie_common.db import new_id
 from aerie_common.errors import Conflict, NotFound
 from aerie_common.flow import Fault
 from aerie_common.rpc import Client, Rpc
-from oslo_config import cfg
 
 CTX = Context(user_id="u1", project_id="p1", roles=("member",), token="secret", global_request_id="req-global")
 

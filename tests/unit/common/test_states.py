@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+
 from aerie_common.db import Database, Id
 from aerie_common.errors import Conflict, NotFound
 from aerie_common.states import IllegalEvent, StateMachine
