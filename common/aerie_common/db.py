@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import logging
 import os
 import select
 import sqlite3
@@ -30,9 +31,12 @@ from oslo_db.sqlalchemy import exc_filters
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 
+LOG = logging.getLogger(__name__)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
+SQLITE_BUSY_SECONDS = 15.0
 _COMMIT_CALLBACKS = "aerie_commit_callbacks"
 
 
@@ -124,6 +128,7 @@ class Database:
             "pool_recycle": pool_recycle,
         }
         self._lock = threading.Lock()
+        self._writers = _writers(parsed.database) if self.dialect == "sqlite" and parsed.database else None
         self._engine: sa.Engine | None = None
         self._subscribers: dict[str, list[Callable[[list[Any]], None]]] = {}
         _databases.add(self)
@@ -147,18 +152,21 @@ class Database:
     def write(self) -> Iterator[sa.Connection]:
         """A transaction for writing; committed at the end, rolled back if the block raises.
 
-        Callbacks asked for by `on_commit` and `publish` run right after the commit, outside the transaction.
+        Callbacks asked for by `on_commit` and `publish` run right after the commit, outside the transaction. A thread
+        has one such transaction at a time: a second one inside it could wait for the first for ever.
         """
-        with self.engine.connect() as conn:
+        if self in _writing.databases:
+            raise RuntimeError("write() inside write(): pass the connection on instead")
+        with self._turn(), self.engine.connect() as conn:
             # The option reaches the "begin" event: SQLite takes its one write lock here rather than deadlock later.
             conn = conn.execution_options(aerie_write=True)
             info = conn.info
             info[_COMMIT_CALLBACKS] = None
-            _inside.depth = getattr(_inside, "depth", 0) + 1
+            _writing.databases.append(self)
             try:
                 yield conn
             finally:
-                _inside.depth -= 1
+                _writing.databases.remove(self)
             callbacks = info[_COMMIT_CALLBACKS]
             try:
                 conn.commit()
@@ -186,6 +194,18 @@ class Database:
                 self._engine.dispose()
                 self._engine = None
 
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """SQLite's writers of this process queue here: its own waiting is a sleep of up to 100 ms, whoever came first.
+        Those that wait in vain, and other processes, still meet in SQLite's lock."""
+        if self._writers is None or not self._writers.acquire(timeout=SQLITE_BUSY_SECONDS):
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._writers.release()
+
     def _after_commit(self, callbacks: list[tuple[str | None, Any]]) -> None:
         topics: dict[str, list[Any]] = {}
         for topic, value in callbacks:
@@ -195,11 +215,16 @@ class Database:
                 topics.setdefault(topic, []).append(value)
         for topic, values in topics.items():
             for subscriber in list(self._subscribers.get(topic, ())):
-                subscriber(values)
+                try:
+                    subscriber(values)
+                except Exception:  # what is committed is done: its caller must not be told otherwise
+                    LOG.exception("A subscriber of %s failed", topic)
 
     def _forget(self) -> None:
         """In a forked child: drop the inherited engine without closing the parent's sockets."""
         self._lock = threading.Lock()
+        if self._writers is not None:
+            self._writers = _writers(str(self.url.database))
         if self._engine is not None:
             self._engine.dispose(close=False)
             self._engine = None
@@ -222,11 +247,39 @@ def _callbacks(conn: sa.Connection) -> list[tuple[str | None, Any]]:
     return callbacks
 
 
+class _Turns:
+    """A lock that a WeakValueDictionary can hold."""
+
+    __slots__ = ("__weakref__", "_lock", "acquire", "release")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.acquire, self.release = self._lock.acquire, self._lock.release
+
+
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_inside = threading.local()
+
+
+class _Writing(threading.local):
+    """The databases to which this thread has an open write transaction."""
+
+    def __init__(self) -> None:
+        self.databases: list[Database] = []
+
+
+_writing = _Writing()
+
+
+_sqlite_writers: weakref.WeakValueDictionary[str, _Turns] = weakref.WeakValueDictionary()
+
+
+def _writers(path: str) -> _Turns:
+    """The queue of this process's writers of a SQLite file, whichever Database they use."""
+    return _sqlite_writers.setdefault(os.path.realpath(path), _Turns())
 
 
 def _forget_all() -> None:
+    _sqlite_writers.clear()
     for database in list(_databases):
         database._forget()
 
@@ -252,7 +305,10 @@ def _make_engine(url: sa.URL, arguments: dict[str, Any]) -> sa.Engine:
     backend = url.get_backend_name()
     options: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
     if backend == "sqlite":
-        options = {"connect_args": {"timeout": 15.0, "check_same_thread": False}, "poolclass": sa.QueuePool}
+        options = {
+            "connect_args": {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
+            "poolclass": sa.QueuePool,
+        }
     elif backend == "mysql":
         options["connect_args"] = {
             "connect_timeout": 5,
@@ -271,7 +327,12 @@ def _make_engine(url: sa.URL, arguments: dict[str, Any]) -> sa.Engine:
 
 def _sqlite_connect(dbapi_connection: sqlite3.Connection, record: Any) -> None:
     dbapi_connection.isolation_level = None  # the driver begins nothing by itself: _sqlite_begin does
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=15000"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        f"busy_timeout={SQLITE_BUSY_SECONDS * 1000:.0f}",
+    ):
         dbapi_connection.execute(f"PRAGMA {pragma}").close()
 
 
@@ -318,8 +379,7 @@ def retried(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        depth = getattr(_inside, "depth", 0)
-        if depth:
+        if _writing.databases:
             return function(*args, **kwargs)
         return repeat(*args, **kwargs)
 
