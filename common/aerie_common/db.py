@@ -37,6 +37,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SQLITE_BUSY_SECONDS = 15.0
+SILENCE_SECONDS = 60
+"""A server that does not answer a statement for so long is taken for lost (its host may be, without a word)."""
 _COMMIT_CALLBACKS = "aerie_commit_callbacks"
 
 
@@ -312,8 +314,12 @@ def _make_engine(url: sa.URL, arguments: dict[str, Any]) -> sa.Engine:
     elif backend == "mysql":
         options["connect_args"] = {
             "connect_timeout": 5,
+            "read_timeout": SILENCE_SECONDS,
+            "write_timeout": SILENCE_SECONDS,
             "init_command": "SET sql_mode='TRADITIONAL', time_zone='+00:00'",
         }
+    elif backend == "postgresql":
+        options["connect_args"] = {"connect_timeout": 5, "tcp_user_timeout": SILENCE_SECONDS * 1000}
     # read() and write() always end their transaction, so the pool's own ROLLBACK would be one more round trip.
     engine = sa.create_engine(url, pool_reset_on_return=None, **options, **arguments)
     exc_filters.register_engine(engine)
