@@ -65,9 +65,18 @@ class Answers:
 
     def respond(self, wire: bytes, peer: str, *, stream: bool) -> Iterator[bytes]:
         """The messages to send back: none for what is not worth an answer, many for a transfer."""
-        keys = {key.name.rstrip(".").lower(): key for key in self._tsig_keys()}
+        keys: dict[str, TsigKey] = {}
+
+        def find(message: dns.message.Message, name: dns.name.Name) -> dns.tsig.Key | None:
+            """The key that a message says it is signed with; only signed ones cost a query."""
+            text = name.to_text().rstrip(".").lower()
+            key = self._tsig_key(text)
+            if key is not None:
+                keys[text] = key
+            return None if key is None else _key(key, name)
+
         try:
-            query = dns.message.from_wire(wire, keyring=_keyring(keys.values()))
+            query = dns.message.from_wire(wire, keyring=find)
         except (dns.tsig.BadSignature, dns.tsig.PeerError, dns.message.UnknownTSIGKey) as error:
             LOG.warning("message of %s with a bad signature: %s", peer, error)
             yield from _unsigned(wire, dns.rcode.NOTAUTH)
@@ -85,9 +94,10 @@ class Answers:
             response.set_rcode(refusal.rcode)
             yield response.to_wire()
 
-    def _tsig_keys(self) -> list[TsigKey]:
+    def _tsig_key(self, name: str) -> TsigKey | None:
         with self._svc.db.read() as conn:
-            return db_nouns.TSIGKEY.all(conn)
+            found = db_nouns.TSIGKEY.all(conn, name=[name, name + "."])
+        return found[0] if found else None
 
     def _answer(self, query: dns.message.Message, peer: str, key: TsigKey | None, stream: bool) -> Iterator[bytes]:
         name, kind = query.question[0].name.to_text().lower(), query.question[0].rdtype
@@ -191,12 +201,8 @@ def _addresses(hosts: Iterable[str]) -> set[str]:
     return found
 
 
-def _keyring(keys: Iterable[TsigKey]) -> dict[dns.name.Name, Any]:
-    made = {}
-    for key in keys:
-        name = dns.name.from_text(key.name)
-        made[name] = dns.tsig.Key(name, base64.b64decode(key.secret), dns.name.from_text(_algorithm(key.algorithm)))
-    return made
+def _key(key: TsigKey, name: dns.name.Name) -> dns.tsig.Key:
+    return dns.tsig.Key(name, base64.b64decode(key.secret), dns.name.from_text(_algorithm(key.algorithm)))
 
 
 def _algorithm(name: str) -> str:

@@ -51,6 +51,11 @@ class AxfrDriver(Driver):
         for host, port in self._notified:
             notify(zone_name, host, port)
 
+    def remind(self, zone_name: str) -> None:
+        if self._catalog:
+            self._tell(self._catalog)
+        self._tell(zone_name)
+
     def put_zone(self, zone: Zone) -> None:
         if self._catalog:
             self._tell(self._catalog)

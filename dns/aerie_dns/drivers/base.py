@@ -85,6 +85,9 @@ class Driver(ABC):
         """What each name server says the zone's serial is, by a DNS query; None where it does not serve it."""
         return [query_serial(zone_name, *address) for address in self.target.nameservers]
 
+    def remind(self, zone_name: str) -> None:  # noqa: B027 (most servers are told once, and answer for it)
+        """Called while a change is awaited: tell servers again that were only told to look."""
+
     def close(self) -> None:  # noqa: B027 (most have nothing to close)
         """Let go of connections."""
 

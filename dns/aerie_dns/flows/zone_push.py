@@ -24,6 +24,7 @@ from aerie_dns.logic import changes, zones
 
 LOG = logging.getLogger(__name__)
 FIRST_POLL, LAST_POLL = 0.02, 2.0
+REMIND_FROM = 6  # tries, which are a second and a half
 
 
 def served_rrset(zone: Zone, recordset: RecordSet) -> Rrset:
@@ -98,8 +99,9 @@ def observe(run: Run[Dns]) -> dict[str, Any]:
         zone = db_zones.NOUN.get(conn, id=run.subject_id)
     if zone is None or zone.serial != pushed["serial"] or zone.action != pushed["action"]:
         return {"stale": True}
+    driver = _driver(svc, zone)
     try:
-        serials = _driver(svc, zone).serials(zone.name)
+        serials = driver.serials(zone.name)
     except DriverError as error:
         raise Retry(_pause(run), str(error)) from error
     if pushed["action"] == states.DELETE:
@@ -107,6 +109,8 @@ def observe(run: Run[Dns]) -> dict[str, Any]:
     else:
         done = all(serial is not None and not serial_newer(pushed["serial"], serial) for serial in serials)
     if not done:
+        if run.attempt >= REMIND_FROM:
+            driver.remind(zone.name)
         poll = min(FIRST_POLL * 2 ** min(run.attempt, 10), LAST_POLL)
         raise Pending(poll, f"the name servers say {serials}, {pushed['serial']} is awaited")
     return {"stale": False}

@@ -244,6 +244,7 @@ def delete(svc: Dns, caller: Caller, zone_id: str) -> Zone:
             serial = db.next_serial(zone.serial)
             db.changed(conn, zone, states.DELETE, {"serial": serial, "version": zone.version + 1})
             db_recordsets.all_deleted(conn, zone_id, serial)
+            db.catalog_changed(conn, zone.pool_id)
         changes.start_push(conn, caller.ctx, zone, hard=caller.hard_delete)
         return find(conn, caller, zone_id)
 

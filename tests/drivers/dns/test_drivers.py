@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The promises of `aerie_dns.drivers.base.Driver`, held against every driver and against what its server then serves."""
+"""The promises of `aerie_dns.drivers.base.Driver`, held against every driver and what its server then serves."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
+
 from aerie_dns.drivers import fake
 from aerie_dns.drivers.base import Driver, DriverError, Rrset, Target, Zone, ZoneMissing, query_serial, serial_newer
 from aerie_dns.drivers.fake import FakeDriver
