@@ -44,8 +44,14 @@ write_configuration() {
     note "$changed files changed in $ETC"
 }
 
-# What the running daemons were started from: when it differs they are started afresh.
-configuration_hash() { cat "$ETC"/*.conf "$VENV/.aerie" 2> /dev/null | sha256sum | cut -c1-16; }
+# What the running daemons were started from: when configuration, program or libraries differ, they are started afresh.
+configuration_hash() {
+    {
+        cat "$ETC"/*.conf
+        cat "$VENV/.aerie" 2> /dev/null || true
+        find "$TREE"/*/aerie_* "$TREE/etc" -type f ! -name '*.pyc' -printf '%T@ %p\n' | sort
+    } | sha256sum | cut -c1-16
+}
 
 # -- schemas and catalog ----------------------------------------------------------------------------------------------
 # As the account of the daemons: files that these commands make are theirs.
@@ -106,9 +112,35 @@ start_daemons() {
             disown
         fi
     fi
-    "$VENV/bin/aerie" status --config-dir "$ETC" --wait 60
+    healthy || { complain; return 1; }
     echo "$wanted" > "$RUN/configuration"
-    note "$("$VENV/bin/aerie" status --config-dir "$ETC" | awk '/^all, with the parent/ { print "memory " $NF " MiB" }')"
+    note "memory $(awk '/^all, with the parent/ { print $NF }' "$RUN/status") MiB"
+}
+
+# Waits until every daemon answers; gives up at once when the parent of all of them is gone.
+healthy() {
+    local pid
+    "$VENV/bin/aerie" status --config-dir "$ETC" --wait 60 > "$RUN/status" &
+    pid=$!
+    while kill -0 "$pid" 2> /dev/null; do
+        if ! has_systemd && ! parent_runs; then
+            kill "$pid"
+            echo "the daemons' parent ended:"
+            return 1
+        fi
+        sleep 0.1
+    done
+    wait "$pid"
+}
+
+complain() {
+    cat "$RUN/status"
+    if has_systemd; then
+        journalctl -q --no-pager -n 40 -u 'aerie-*'
+    else
+        tail -n 20 "$LOGS/parent.log"
+        grep -h -A 5 -E ' (ERROR|CRITICAL) ' "$LOGS"/aerie-*.log | tail -n 40
+    fi
 }
 
 # -- the host's side of the external network --------------------------------------------------------------------------
