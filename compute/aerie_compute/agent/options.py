@@ -5,10 +5,7 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
-AGENT_OPTS: list[cfg.Opt] = [
-    cfg.StrOpt(
-        "compute_driver", default="libvirt", choices=["libvirt", "fake"], help="Hypervisor driver of this host."
-    ),
+HOST_OPTS: list[cfg.Opt] = [
     cfg.StrOpt("my_ip", default="127.0.0.1", help="Address of this host as the API shows it."),
     cfg.StrOpt("instances_path", default="$state_path/instances", help="Where guests' disks lie."),
     cfg.IntOpt("reserved_host_cpus", default=0, min=0, help="Processors kept for the host itself."),

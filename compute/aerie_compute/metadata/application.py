@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metadata API as a WSGI application.
 
-Invariant: whose metadata is shown is decided by the instance id that a metadata proxy signed, never by anything the guest
-says. Unknown paths are answered 404 without a look at the database wherever the path alone tells: cloud-init tries many.
+Invariant: whose metadata is shown is decided by the instance id that a metadata proxy signed, never by anything the
+guest says. Unknown paths are answered 404 without a look at the database wherever the path alone tells, as cloud-init
+tries many.
 """
 
 from __future__ import annotations
