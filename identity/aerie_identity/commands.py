@@ -8,9 +8,9 @@ import configparser
 import os
 from pathlib import Path
 
-from aerie_common.context import admin_context
 from oslo_config import cfg
 
+from aerie_common.context import admin_context
 from aerie_identity.container import Identity
 from aerie_identity.db import tables as t
 from aerie_identity.db import tokens as token_db
@@ -42,7 +42,7 @@ def run_bootstrap(conf: cfg.ConfigOpts, arguments: list[str]) -> int:
     """Make the first users, roles and catalog. Safe to repeat."""
     parser = argparse.ArgumentParser(prog="aerie bootstrap", description=run_bootstrap.__doc__)
     parser.add_argument("--config-dir", type=Path, help="folder with the services' files, for their users' passwords")
-    parser.add_argument("--admin-password-env", default="AERIE_ADMIN_PASSWORD", help="variable that holds admin's password")
+    parser.add_argument("--admin-password-env", default="AERIE_ADMIN_PASSWORD", help="variable with admin's password")
     parser.add_argument("--service-password", help="one password for all service users (instead of their files')")
     parser.add_argument("--demo-password", help="also make a user and a project named demo")
     parser.add_argument("--region", default="RegionOne")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
+
 from aerie_common.auth import TokenCache, TokenSource
 from aerie_common.operations import Table
 from aerie_common.service import Service
-
 from aerie_identity.logic.catalogs import Catalog
 from aerie_identity.logic.credential_box import CredentialBox
 from aerie_identity.logic.epoch import ByEpoch, Epoch, SharedCounter

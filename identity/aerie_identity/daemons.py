@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import sqlalchemy as sa
-from aerie_common.operations import Table
-from aerie_common.service import Daemon, DatabaseSpec, ServiceSpec, Stoppable
 from oslo_config import cfg
 
+from aerie_common.operations import Table
+from aerie_common.service import Daemon, DatabaseSpec, ServiceSpec, Stoppable
 from aerie_identity.options import OPTIONS
 
 PORT = 5000
@@ -18,7 +18,6 @@ PORT = 5000
 def start_api(conf: cfg.ConfigOpts) -> list[Stoppable]:
     """Serve the API."""
     from aerie_common import pipeline
-
     from aerie_identity.container import Identity
 
     return [pipeline.serve(Identity(conf), PORT)]

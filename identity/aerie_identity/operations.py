@@ -8,17 +8,38 @@ from collections.abc import Iterator
 from aerie_common import dialects, schema
 from aerie_common.listing import ListStyle
 from aerie_common.operations import Operation, Table
-
 from aerie_identity import rules
-from aerie_identity.api import catalog, domains, grants, groups, projects, roles, tokens, users, versions
+from aerie_identity.api import (
+    application_credentials,
+    catalog,
+    credentials,
+    domain_config,
+    domains,
+    endpoint_filters,
+    grants,
+    groups,
+    limits,
+    policies,
+    projects,
+    roles,
+    tokens,
+    trusts,
+    users,
+    versions,
+)
 from aerie_identity.db.store import OPERATORS
-from aerie_identity.schemas.catalog import ENDPOINT, REGION, SERVICE
+from aerie_identity.schemas.application_credentials import ACCESS_RULE, APPLICATION_CREDENTIAL
+from aerie_identity.schemas.catalog import ENDPOINT, ENDPOINT_GROUP, REGION, SERVICE
 from aerie_identity.schemas.common import TAGS
+from aerie_identity.schemas.credentials import CREDENTIAL, EC2_CREATE, EC2_TOKEN
 from aerie_identity.schemas.domains import DOMAIN
 from aerie_identity.schemas.groups import GROUP
+from aerie_identity.schemas.limits import LIMIT, REGISTERED_LIMIT, many
+from aerie_identity.schemas.policies import CONSUMER, POLICY
 from aerie_identity.schemas.projects import PROJECT
 from aerie_identity.schemas.roles import ROLE
 from aerie_identity.schemas.tokens import AUTH
+from aerie_identity.schemas.trusts import TRUST
 from aerie_identity.schemas.users import CHANGE_PASSWORD, USER
 
 _ROLE_PATH = "roles/{role_id}"
@@ -50,6 +71,55 @@ def _grants() -> Iterator[Operation]:
             yield Operation("DELETE", one, grants.delete, policy.format("revoke"), write, **common)
             plural = f"identity:list_{name}s{suffix}"
             yield Operation("GET", f"{base}/{actor}/roles{tail}", grants.list_, plural, read, check="handler")
+
+
+def _domain_config() -> Iterator[Operation]:
+    """A domain's configuration, one group of it, one option of it."""
+    body = schema.obj({"config": {"type": "object"}}, ["config"], extra=True)
+    for tail in ("", "/{group}", "/{group}/{option}"):
+        path = f"/v3/domains/{{domain_id}}/config{tail}"
+        default = f"/v3/domains/config{tail}/default"
+        yield Operation("GET", path, domain_config.show, "identity:get_domain_config", rules.SYSTEM_READER)
+        yield Operation("PATCH", path, domain_config.update, "identity:update_domain_config", rules.ADMIN, request=body)
+        yield Operation("DELETE", path, domain_config.delete, "identity:delete_domain_config", rules.ADMIN, status=204)
+        yield Operation("GET", default, domain_config.default, "identity:get_domain_config_default",
+              rules.SYSTEM_READER)
+    path = "/v3/domains/{domain_id}/config"
+    yield Operation("PUT", path, domain_config.replace, "identity:create_domain_config", rules.ADMIN, request=body)
+
+
+def _endpoint_filters() -> Iterator[Operation]:
+    """OS-EP-FILTER: endpoints and endpoint groups of projects. All of it is the administrator's."""
+    base, read, write = "/v3/OS-EP-FILTER", rules.SYSTEM_READER, rules.ADMIN
+    one = f"{base}/projects/{{project_id}}/endpoints/{{endpoint_id}}"
+    group = f"{base}/endpoint_groups/{{endpoint_group_id}}"
+    f = endpoint_filters
+    yield Operation("PUT", one, f.add_endpoint, "identity:add_endpoint_to_project", write, status=204)
+    yield Operation("GET", one, f.check_endpoint, "identity:check_endpoint_in_project", read, status=204)
+    yield Operation("DELETE", one, f.remove_endpoint, "identity:remove_endpoint_from_project", write, status=204)
+    yield Operation("GET", f"{base}/projects/{{project_id}}/endpoints", f.list_endpoints,
+                    "identity:list_endpoints_for_project", read)
+    yield Operation("GET", f"{base}/endpoints/{{endpoint_id}}/projects", f.list_projects,
+                    "identity:list_projects_for_endpoint", read)
+    yield Operation("POST", f"{base}/endpoint_groups", f.create, "identity:create_endpoint_group", write,
+                    request=ENDPOINT_GROUP, verb="create", reply=ENDPOINT_GROUP, status=201)
+    yield Operation("GET", f"{base}/endpoint_groups", f.list_, "identity:list_endpoint_groups", read,
+                    filters=ENDPOINT_GROUP, reply=ENDPOINT_GROUP)
+    yield Operation("GET", group, f.show, "identity:get_endpoint_group", read, reply=ENDPOINT_GROUP)
+    yield Operation("PATCH", group, f.update, "identity:update_endpoint_group", write,
+                    request=ENDPOINT_GROUP, verb="update", reply=ENDPOINT_GROUP)
+    yield Operation("DELETE", group, f.delete, "identity:delete_endpoint_group", write, status=204)
+    yield Operation("GET", f"{group}/endpoints", f.list_group_endpoints,
+                    "identity:list_endpoints_associated_with_endpoint_group", read)
+    yield Operation("GET", f"{group}/projects", f.list_group_projects,
+                    "identity:list_projects_associated_with_endpoint_group", read)
+    yield Operation("GET", f"{base}/projects/{{project_id}}/endpoint_groups", f.list_groups_of_project,
+                    "identity:list_endpoint_groups_for_project", read)
+    member = f"{group}/projects/{{project_id}}"
+    yield Operation("PUT", member, f.add_project, "identity:add_endpoint_group_to_project", write, status=204)
+    yield Operation("GET", member, f.check_project, "identity:get_endpoint_group_in_project", read)
+    yield Operation("DELETE", member, f.remove_project, "identity:remove_endpoint_group_from_project", write,
+              status=204)
 
 
 TABLE = Table("identity", [
@@ -206,5 +276,113 @@ TABLE = Table("identity", [
               request=ENDPOINT, verb="update", reply=ENDPOINT),
     Operation("DELETE", "/v3/endpoints/{endpoint_id}", catalog.delete_endpoint, "identity:delete_endpoint", rules.ADMIN,
               status=204),
+
+    # what filters the catalog
+    *_endpoint_filters(),
+
+    # domain-specific configuration
+    *_domain_config(),
+
+    # application credentials
+    Operation("POST", "/v3/users/{user_id}/application_credentials", application_credentials.create,
+              "identity:create_application_credential", rules.SELF, request=APPLICATION_CREDENTIAL, verb="create",
+              reply=APPLICATION_CREDENTIAL, status=201, check="handler"),
+    Operation("GET", "/v3/users/{user_id}/application_credentials", application_credentials.list_,
+              "identity:list_application_credentials", rules.SELF_OR_READER, filters=APPLICATION_CREDENTIAL,
+              reply=APPLICATION_CREDENTIAL, check="handler"),
+    Operation("GET", "/v3/users/{user_id}/application_credentials/{application_credential_id}",
+              application_credentials.show, "identity:get_application_credential", rules.SELF_OR_READER,
+              reply=APPLICATION_CREDENTIAL, check="handler"),
+    Operation("DELETE", "/v3/users/{user_id}/application_credentials/{application_credential_id}",
+              application_credentials.delete, "identity:delete_application_credential", rules.SELF_OR_ADMIN,
+              check="handler", status=204),
+    Operation("GET", "/v3/users/{user_id}/access_rules", application_credentials.list_rules,
+              "identity:list_access_rules", rules.SELF_OR_READER, filters=ACCESS_RULE, reply=ACCESS_RULE,
+              check="handler"),
+    Operation("GET", "/v3/users/{user_id}/access_rules/{access_rule_id}", application_credentials.show_rule,
+              "identity:get_access_rule", rules.SELF_OR_READER, reply=ACCESS_RULE, check="handler"),
+    Operation("DELETE", "/v3/users/{user_id}/access_rules/{access_rule_id}", application_credentials.delete_rule,
+              "identity:delete_access_rule", rules.SELF_OR_ADMIN, check="handler", status=204),
+
+    # credentials
+    Operation("POST", "/v3/credentials", credentials.create, "identity:create_credential", rules.SELF_OR_ADMIN,
+              request=CREDENTIAL, verb="create", reply=CREDENTIAL, status=201, check="handler"),
+    Operation("GET", "/v3/credentials", credentials.list_, "identity:list_credentials", rules.ANYBODY,
+              filters=CREDENTIAL, reply=CREDENTIAL),
+    Operation("GET", "/v3/credentials/{credential_id}", credentials.show, "identity:get_credential",
+              rules.SELF_OR_READER, reply=CREDENTIAL, check="handler"),
+    Operation("PATCH", "/v3/credentials/{credential_id}", credentials.update, "identity:update_credential",
+              rules.SELF_OR_ADMIN, request=CREDENTIAL, verb="update", reply=CREDENTIAL, check="handler"),
+    Operation("DELETE", "/v3/credentials/{credential_id}", credentials.delete, "identity:delete_credential",
+              rules.SELF_OR_ADMIN, check="handler", status=204),
+    Operation("POST", "/v3/users/{user_id}/credentials/OS-EC2", credentials.create_ec2,
+              "identity:ec2_create_credential",
+              rules.SELF_OR_ADMIN, request=EC2_CREATE, check="handler", status=201),
+    Operation("GET", "/v3/users/{user_id}/credentials/OS-EC2", credentials.list_ec2, "identity:ec2_list_credentials",
+              rules.SELF_OR_READER, check="handler"),
+    Operation("GET", "/v3/users/{user_id}/credentials/OS-EC2/{access}", credentials.show_ec2,
+              "identity:ec2_get_credential", rules.SELF_OR_READER, check="handler"),
+    Operation("DELETE", "/v3/users/{user_id}/credentials/OS-EC2/{access}", credentials.delete_ec2,
+              "identity:ec2_delete_credential", rules.SELF_OR_ADMIN, check="handler", status=204),
+    Operation("POST", "/v3/ec2tokens", credentials.ec2_token, "identity:ec2_token", "rule:service", request=EC2_TOKEN),
+    Operation("POST", "/v3/s3tokens", credentials.s3_token, "identity:s3_token", "rule:service", request=EC2_TOKEN),
+
+    # trusts
+    Operation("POST", "/v3/OS-TRUST/trusts", trusts.create, "identity:create_trust", "rule:trustor",
+              request=TRUST, verb="create", reply=TRUST, status=201, check="handler"),
+    Operation("GET", "/v3/OS-TRUST/trusts", trusts.list_, "identity:list_trusts", rules.TRUST_PARTY,
+              filters=TRUST, reply=TRUST, check="handler"),
+    Operation("GET", "/v3/OS-TRUST/trusts/{trust_id}", trusts.show, "identity:get_trust", rules.TRUST_PARTY,
+              reply=TRUST, check="handler"),
+    Operation("DELETE", "/v3/OS-TRUST/trusts/{trust_id}", trusts.delete, "identity:delete_trust",
+              "rule:admin or rule:trustor", check="handler", status=204),
+    Operation("GET", "/v3/OS-TRUST/trusts/{trust_id}/roles", trusts.list_roles, "identity:list_roles_for_trust",
+              rules.TRUST_PARTY, check="handler"),
+    Operation("GET", "/v3/OS-TRUST/trusts/{trust_id}/roles/{role_id}", trusts.show_role, "identity:get_role_for_trust",
+              rules.TRUST_PARTY, check="handler"),
+
+    # limits
+    Operation("POST", "/v3/registered_limits", limits.create_registered, "identity:create_registered_limits",
+              rules.ADMIN, request=many(REGISTERED_LIMIT), status=201),
+    Operation("GET", "/v3/registered_limits", limits.list_registered, "identity:list_registered_limits", rules.ANYBODY,
+              filters=REGISTERED_LIMIT, reply=REGISTERED_LIMIT),
+    Operation("GET", "/v3/registered_limits/{registered_limit_id}", limits.show_registered,
+              "identity:get_registered_limit", rules.ANYBODY, reply=REGISTERED_LIMIT),
+    Operation("PATCH", "/v3/registered_limits/{registered_limit_id}", limits.update_registered,
+              "identity:update_registered_limit", rules.ADMIN, request=REGISTERED_LIMIT, verb="update",
+              reply=REGISTERED_LIMIT),
+    Operation("DELETE", "/v3/registered_limits/{registered_limit_id}", limits.delete_registered,
+              "identity:delete_registered_limit", rules.ADMIN, status=204),
+    Operation("GET", "/v3/limits/model", limits.model, "identity:get_limit_model", rules.ANYBODY),
+    Operation("POST", "/v3/limits", limits.create, "identity:create_limits", rules.ADMIN, request=many(LIMIT),
+              status=201),
+    Operation("GET", "/v3/limits", limits.list_, "identity:list_limits", rules.ANYBODY, filters=LIMIT,
+              extra_filters=frozenset({"domain_id"}), reply=LIMIT),
+    Operation("GET", "/v3/limits/{limit_id}", limits.show, "identity:get_limit",
+              f"{rules.OWN_PROJECT_OR_READER} or domain_id:%(domain_id)s", reply=LIMIT, check="handler"),
+    Operation("PATCH", "/v3/limits/{limit_id}", limits.update, "identity:update_limit", rules.ADMIN,
+              request=LIMIT, verb="update", reply=LIMIT),
+    Operation("DELETE", "/v3/limits/{limit_id}", limits.delete, "identity:delete_limit", rules.ADMIN, status=204),
+
+    # policy documents and OAuth consumers
+    Operation("POST", "/v3/policies", policies.create, "identity:create_policy", rules.ADMIN,
+              request=POLICY, verb="create", reply=POLICY, status=201),
+    Operation("GET", "/v3/policies", policies.list_, "identity:list_policies", rules.SYSTEM_READER,
+              filters=POLICY, reply=POLICY),
+    Operation("GET", "/v3/policies/{policy_id}", policies.show, "identity:get_policy", rules.SYSTEM_READER,
+              reply=POLICY),
+    Operation("PATCH", "/v3/policies/{policy_id}", policies.update, "identity:update_policy", rules.ADMIN,
+              request=POLICY, verb="update", reply=POLICY),
+    Operation("DELETE", "/v3/policies/{policy_id}", policies.delete, "identity:delete_policy", rules.ADMIN, status=204),
+    Operation("POST", "/v3/OS-OAUTH1/consumers", policies.create_consumer, "identity:create_consumer", rules.ADMIN,
+              request=CONSUMER, verb="create", reply=CONSUMER, status=201),
+    Operation("GET", "/v3/OS-OAUTH1/consumers", policies.list_consumers, "identity:list_consumers", rules.SYSTEM_READER,
+              filters=CONSUMER, reply=CONSUMER),
+    Operation("GET", "/v3/OS-OAUTH1/consumers/{consumer_id}", policies.show_consumer, "identity:get_consumer",
+              rules.SYSTEM_READER, reply=CONSUMER),
+    Operation("PATCH", "/v3/OS-OAUTH1/consumers/{consumer_id}", policies.update_consumer, "identity:update_consumer",
+              rules.ADMIN, request=CONSUMER, verb="update", reply=CONSUMER),
+    Operation("DELETE", "/v3/OS-OAUTH1/consumers/{consumer_id}", policies.delete_consumer, "identity:delete_consumer",
+              rules.ADMIN, status=204),
 ], dialect=dialects.keystone, prefixes=("/identity",), rules=rules.EXTRA_RULES,
    style=ListStyle(operators=frozenset(OPERATORS)))  # fmt: skip

@@ -41,6 +41,7 @@ EXTRA_RULES = (
     ("token_subject", "user_id:%(target.token.user_id)s", "The token is about the caller."),
     ("trustor", "user_id:%(target.trust.trustor_user_id)s", "Who gave the trust."),
     ("trustee", "user_id:%(target.trust.trustee_user_id)s", "Who was given the trust."),
+    ("identity:list_all_credentials", SYSTEM_READER, "The list holds all users' credentials."),
     ("identity:read_all", SYSTEM_READER + " or role:service", "Lists are not narrowed to the token's domain."),
 )
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from aerie_common.errors import BadRequest
 from aerie_common.http import Request
-
 from aerie_identity.api.common import page, shown, values
 from aerie_identity.logic import catalog as logic
 from aerie_identity.schemas.catalog import ENDPOINT, REGION, SERVICE

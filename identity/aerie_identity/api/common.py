@@ -10,7 +10,6 @@ from typing import Any
 from aerie_common.fields import Resource
 from aerie_common.http import Request
 from aerie_common.listing import Listing
-
 from aerie_identity.db.store import Page
 
 RESERVED = frozenset({"id", "links", "extra", "created_at", "password_expires_at"})

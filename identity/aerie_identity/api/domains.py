@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from aerie_common.http import Request
-
 from aerie_identity.api.common import page, shown, values
 from aerie_identity.db.models import Project
 from aerie_identity.logic import projects as logic

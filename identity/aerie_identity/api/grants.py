@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Request
-
 from aerie_identity.api.common import collection, flag, link, shown
 from aerie_identity.db.models import Assignment
 from aerie_identity.logic import grants as logic

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Request
-
 from aerie_identity.api.common import home_domain, narrowed, page, shown, values
 from aerie_identity.api.users import computed
 from aerie_identity.logic import groups as logic

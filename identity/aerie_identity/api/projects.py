@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Reply, Request
-
 from aerie_identity.api.common import collection, flag, home_domain, link, narrowed, page, shown, values
 from aerie_identity.db.models import Project
 from aerie_identity.errors import Missing

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Request
-
 from aerie_identity.api.common import link, narrowed, page, shown, values
 from aerie_identity.db.models import Role
 from aerie_identity.errors import Missing

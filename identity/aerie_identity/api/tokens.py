@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+
 from aerie_common.errors import BadRequest, NotFound
 from aerie_common.fields import isoformat_micros
 from aerie_common.http import Reply, Request
-
 from aerie_identity.api.common import collection, link, shown
 from aerie_identity.logic import auth, grants, tokens
 from aerie_identity.logic import revocations as revocation_logic

@@ -8,7 +8,6 @@ from typing import Any
 
 from aerie_common.fields import isoformat_micros
 from aerie_common.http import Request
-
 from aerie_identity.api.common import collection, home_domain, narrowed, page, shown, values
 from aerie_identity.api.tokens import domain_bodies
 from aerie_identity.db.models import User

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import orjson
+
 from aerie_common.http import Reply, Request
 
 VERSION = "v3.14"
@@ -44,7 +45,7 @@ def show(req: Request) -> Reply:
     return Reply({"version": _version(req)}, headers=[("Vary", "X-Auth-Token")])
 
 
-_EXTENSIONS = {"OS-TRUST", "OS-INHERIT", "OS-EP-FILTER", "OS-REVOKE", "OS-OAUTH1", "OS-EC2", "OS-ENDPOINT-POLICY"}
+_EXTENSIONS = {"OS-TRUST", "OS-INHERIT", "OS-EP-FILTER", "OS-REVOKE", "OS-OAUTH1", "OS-EC2"}
 
 
 @cache

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import sqlalchemy as sa
-from aerie_common.db import insert_if_absent
 
+from aerie_common.db import insert_if_absent
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import ASSIGNMENTS, Assignment, Project
 

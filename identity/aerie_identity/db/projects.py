@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
+
 from aerie_common.db import insert_if_absent
 from aerie_common.listing import Listing
-
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import PROJECTS, Project
 from aerie_identity.db.store import Page

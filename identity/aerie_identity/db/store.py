@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+
 from aerie_common.db import paginate
 from aerie_common.errors import BadRequest, NotFound
 from aerie_common.listing import Listing

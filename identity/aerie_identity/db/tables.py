@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from aerie_common.db import BigSerial, BigText, DateTime, Id, Json, utcnow
 from sqlalchemy.dialects import mysql
+
+from aerie_common.db import BigSerial, BigText, DateTime, Id, Json, utcnow
 
 ROOT = ""
 
@@ -218,17 +219,6 @@ policies = sa.Table(
     sa.Column("type", sa.String(255), nullable=False),
     sa.Column("blob", Json, nullable=False),
     _extra(),
-)
-
-policy_associations = sa.Table(
-    "policy_associations",
-    metadata,
-    _id("id", key=True),
-    sa.Column("policy_id", Id, sa.ForeignKey("policies.id", ondelete="CASCADE"), nullable=False, index=True),
-    sa.Column("endpoint_id", Id, nullable=False, default=""),
-    sa.Column("service_id", Id, nullable=False, default=""),
-    sa.Column("region_id", _text(255), nullable=False, default=""),
-    sa.UniqueConstraint("endpoint_id", "service_id", "region_id", name="uq_policy_associations"),
 )
 
 # -------------------------------------------------------------------------------------------------------- credentials

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from aerie_common.db import utcnow
 
+from aerie_common.db import utcnow
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import PASSWORDS, PROJECTS, USERS, Password, Project, User
 

@@ -7,8 +7,8 @@ import datetime
 from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
-from aerie_common.db import insert_if_absent
 
+from aerie_common.db import insert_if_absent
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import GROUPS, PASSWORDS, USERS, Group, Password, User
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
 from aerie_common.db import retried, utcnow
 from aerie_common.errors import BadRequest, Forbidden, Unauthorized
 from aerie_common.fields import isoformat_micros
-
 from aerie_identity.db import application_credentials, grants, trusts
 from aerie_identity.db import tokens as db
 from aerie_identity.db.models import APPLICATION_CREDENTIALS, PROJECTS, USERS, Trust

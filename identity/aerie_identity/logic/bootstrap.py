@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
 from aerie_common.context import admin_context
 from aerie_common.db import retried
-
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import (
     ENDPOINTS,

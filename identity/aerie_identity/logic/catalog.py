@@ -7,11 +7,11 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
 from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest, Forbidden
 from aerie_common.listing import Listing
-
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import ENDPOINTS, REGIONS, SERVICES, Endpoint, Region, Service
 from aerie_identity.db.store import Page

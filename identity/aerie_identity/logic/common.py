@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 from oslo_db import exception as db_exc
 
+from aerie_common.errors import BadRequest
 from aerie_identity.errors import Duplicate, ImmutableResource
 
 
@@ -45,3 +47,12 @@ def refuse_immutable(noun: str, row: Any, changes: dict[str, Any] | None = None)
     if changes is not None and "options" in changes and not changes["options"].get("immutable", True):
         return
     raise ImmutableResource(noun=noun, id=row.id)
+
+
+def parse_time(name: str, text: Any) -> datetime.datetime:
+    """A time a caller sent, as naive UTC. Raises BadRequest."""
+    try:
+        when = datetime.datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise BadRequest(f"{name} must be a time like 2026-01-01T00:00:00Z.") from None
+    return when.astimezone(datetime.UTC).replace(tzinfo=None) if when.tzinfo is not None else when

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
-from aerie_common.db import Database, on_commit
 
+from aerie_common.db import Database, on_commit
 from aerie_identity.db import tables as t
 from aerie_identity.logic.files import give_to_service, private_folder
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
 from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest, Forbidden, NotFound
-
 from aerie_identity.db import application_credentials, projects, users
 from aerie_identity.db import grants as db
 from aerie_identity.db import tables as t

@@ -11,11 +11,11 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
 from aerie_common.context import Context
 from aerie_common.db import retried, utcnow
 from aerie_common.errors import BadRequest, Forbidden, NotFound
 from aerie_common.listing import Listing
-
 from aerie_identity.db import grants
 from aerie_identity.db import projects as db
 from aerie_identity.db import tables as t

@@ -7,8 +7,8 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from aerie_common.errors import BadRequest
 
+from aerie_common.errors import BadRequest
 from aerie_identity.db import tables as t
 
 if TYPE_CHECKING:

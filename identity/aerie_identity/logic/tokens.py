@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import sqlalchemy as sa
+
 from aerie_common.auth import TokenCache
 from aerie_common.db import retried, utcnow
 from aerie_common.fields import isoformat_micros
-
 from aerie_identity.db import grants
 from aerie_identity.db import tokens as db
 from aerie_identity.db.models import Project, Role

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
 from aerie_common.context import Context
 from aerie_common.db import retried, utcnow
 from aerie_common.errors import BadRequest, Forbidden, Unauthorized
 from aerie_common.listing import Listing
-
 from aerie_identity.db import grants
 from aerie_identity.db import projects as project_db
 from aerie_identity.db import tables as t

@@ -3,7 +3,6 @@
 
 from aerie_common import schema
 from aerie_common.fields import Field, Resource
-
 from aerie_identity.schemas.common import ID, TAGS, TEXT
 from aerie_identity.schemas.projects import OPTIONS
 

@@ -164,17 +164,6 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('prior_role_id', 'implied_role_id')
     )
     op.create_index(op.f('ix_implied_roles_implied_role_id'), 'implied_roles', ['implied_role_id'], unique=False)
-    op.create_table('policy_associations',
-    sa.Column('id', sa.String(length=64), nullable=False),
-    sa.Column('policy_id', sa.String(length=64), nullable=False),
-    sa.Column('endpoint_id', sa.String(length=64), nullable=False),
-    sa.Column('service_id', sa.String(length=64), nullable=False),
-    sa.Column('region_id', sa.String(length=255).with_variant(mysql.VARCHAR(collation='utf8mb4_bin', length=255), 'mariadb').with_variant(mysql.VARCHAR(collation='utf8mb4_bin', length=255), 'mysql'), nullable=False),
-    sa.ForeignKeyConstraint(['policy_id'], ['policies.id'], ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('id'),
-    sa.UniqueConstraint('endpoint_id', 'service_id', 'region_id', name='uq_policy_associations')
-    )
-    op.create_index(op.f('ix_policy_associations_policy_id'), 'policy_associations', ['policy_id'], unique=False)
     op.create_table('project_endpoint_groups',
     sa.Column('endpoint_group_id', sa.String(length=64), nullable=False),
     sa.Column('project_id', sa.String(length=64), nullable=False),
@@ -366,8 +355,6 @@ def downgrade() -> None:
     op.drop_table('project_tags')
     op.drop_index(op.f('ix_project_endpoint_groups_project_id'), table_name='project_endpoint_groups')
     op.drop_table('project_endpoint_groups')
-    op.drop_index(op.f('ix_policy_associations_policy_id'), table_name='policy_associations')
-    op.drop_table('policy_associations')
     op.drop_index(op.f('ix_implied_roles_implied_role_id'), table_name='implied_roles')
     op.drop_table('implied_roles')
     op.drop_table('groups')

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Credentials of users for other things than logging in by password: EC2 keys, TOTP secrets, anything else.
+
+Invariants: the blob is encrypted at rest; the owner never changes; the id of an EC2 credential is the SHA-256 of its
+access key, so that access keys are unique; delegated tokens make none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import sqlalchemy as sa
+
+from aerie_common.context import Context
+from aerie_common.db import retried
+from aerie_common.errors import BadRequest, Forbidden, NotFound
+from aerie_common.listing import Listing
+from aerie_identity.db import grants
+from aerie_identity.db import tables as t
+from aerie_identity.db.models import CREDENTIALS, PROJECTS, USERS, Credential
+from aerie_identity.db.store import Page
+from aerie_identity.errors import LimitReached, Missing
+from aerie_identity.logic.common import new_id, overlay, unique
+from aerie_identity.logic.delegation import refuse_restricted, refuse_trust
+
+if TYPE_CHECKING:
+    from aerie_identity.container import Identity
+
+_c = t.credentials.c
+
+
+def ec2_id(access: str) -> str:
+    return hashlib.sha256(access.encode()).hexdigest()
+
+
+def _load(conn: sa.Connection, id: str) -> Credential:
+    return CREDENTIALS.need(conn, id, lambda: Missing("credential", id))
+
+
+def show(svc: Identity, id: str) -> Credential:
+    with svc.db.read() as conn:
+        return _load(conn, id)
+
+
+def list_(svc: Identity, listing: Listing) -> Page[Credential]:
+    with svc.db.read() as conn:
+        return CREDENTIALS.page(conn, listing, limit=svc.conf.identity.list_limit)
+
+
+def _ec2_blob(blob: str) -> dict[str, Any]:
+    try:
+        found = orjson.loads(blob)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("access"), str) or "secret" not in found:
+        raise BadRequest("The blob of an EC2 credential is a JSON object with access and secret.")
+    return found
+
+
+@retried
+def create(svc: Identity, ctx: Context, values: dict[str, Any]) -> Credential:
+    refuse_restricted(ctx, "credentials")
+    refuse_trust(ctx, "credentials")
+    blob = values["blob"]
+    text = blob if isinstance(blob, str) else orjson.dumps(blob).decode()
+    id = new_id()
+    if values["type"] == "ec2":
+        if not values.get("project_id"):
+            raise BadRequest("An EC2 credential needs a project_id.")
+        id = ec2_id(_ec2_blob(text)["access"])
+    row = Credential(
+        id=id,
+        user_id=values["user_id"],
+        type=values["type"],
+        encrypted_blob=svc.credential_box.seal(text),
+        project_id=values.get("project_id"),
+        extra=values.get("extra", {}),
+    )
+    _store(svc, row)
+    return row
+
+
+def _store(svc: Identity, row: Credential) -> None:
+    limit = svc.conf.credential.user_limit
+    with svc.db.write() as conn:
+        USERS.need(conn, row.user_id, lambda: Missing("user", row.user_id))
+        if limit >= 0 and len(CREDENTIALS.all(conn, _c.user_id == row.user_id)) >= limit:
+            raise LimitReached(noun="credentials", limit=limit)
+        with unique("credential", row.id, "ID"):
+            CREDENTIALS.insert(conn, row)
+
+
+@retried
+def update(
+    svc: Identity, ctx: Context, id: str, values: dict[str, Any], allowed: Callable[[Credential], None]
+) -> Credential:
+    """Change a credential; `allowed` refuses when the caller may not have it as it would be. Owner and, of EC2
+    credentials, access key and delegation stay as they are."""
+    refuse_restricted(ctx, "credentials")
+    with svc.db.write() as conn:
+        row = _load(conn, id)
+        if values.get("user_id", row.user_id) != row.user_id:
+            raise Forbidden("The owner of a credential cannot be changed.")
+        changes: dict[str, Any] = {name: values[name] for name in ("type", "project_id") if name in values}
+        kind = changes.get("type", row.type)
+        if "blob" in values:
+            blob = values["blob"]
+            text = blob if isinstance(blob, str) else orjson.dumps(blob).decode()
+            if kind == "ec2":
+                _same_delegation(_ec2_blob(text), row, svc)
+            changes["encrypted_blob"] = svc.credential_box.seal(text)
+        if kind == "ec2" and not changes.get("project_id", row.project_id):
+            raise BadRequest("An EC2 credential needs a project_id.")
+        if values.get("extra"):
+            changes["extra"] = overlay(row.extra, values["extra"])
+        CREDENTIALS.update(conn, id, **changes)
+        found = _load(conn, id)
+        allowed(found)
+    return found
+
+
+def _same_delegation(new: dict[str, Any], row: Credential, svc: Identity) -> None:
+    if row.type != "ec2":
+        return
+    old = _ec2_blob(svc.credential_box.open(row))
+    for name in ("access", "trust_id", "app_cred_id", "access_token_id"):
+        if new.get(name) != old.get(name):
+            raise BadRequest(f"{name} of an EC2 credential cannot be changed.")
+
+
+@retried
+def delete(svc: Identity, ctx: Context, id: str) -> None:
+    refuse_restricted(ctx, "credentials")
+    with svc.db.write() as conn:
+        _load(conn, id)
+        CREDENTIALS.delete(conn, _c.id == id)
+
+
+# ---------------------------------------------------------------------------------------------------------------- EC2
+
+
+@retried
+def create_ec2(svc: Identity, ctx: Context, user_id: str, project_id: str) -> tuple[Credential, dict[str, Any]]:
+    """Make an access key and secret for a project on which the user has a role."""
+    refuse_restricted(ctx, "EC2 credentials")
+    refuse_trust(ctx, "EC2 credentials")
+    with svc.db.read() as conn:
+        project = PROJECTS.need(conn, project_id, lambda: Missing("project", project_id))
+        USERS.need(conn, user_id, lambda: Missing("user", user_id))
+        if not grants.role_ids(conn, user_id, grants.on_project(project)):
+            raise Forbidden("The user has no role on the project.")
+    blob = {"access": secrets.token_hex(16), "secret": secrets.token_hex(16), "trust_id": None}
+    row = Credential(
+        id=ec2_id(str(blob["access"])),
+        user_id=user_id,
+        type="ec2",
+        encrypted_blob=svc.credential_box.seal(orjson.dumps(blob).decode()),
+        project_id=project_id,
+    )
+    _store(svc, row)
+    return row, blob
+
+
+def list_ec2(svc: Identity, user_id: str) -> list[tuple[Credential, dict[str, Any]]]:
+    with svc.db.read() as conn:
+        USERS.need(conn, user_id, lambda: Missing("user", user_id))
+        found = CREDENTIALS.all(conn, _c.user_id == user_id, _c.type == "ec2")
+    return [(row, orjson.loads(svc.credential_box.open(row))) for row in found]
+
+
+def show_ec2(svc: Identity, user_id: str | None, access: str) -> tuple[Credential, dict[str, Any]]:
+    with svc.db.read() as conn:
+        row = CREDENTIALS.get(conn, ec2_id(access))
+    if row is None or row.type != "ec2" or (user_id is not None and row.user_id != user_id):
+        raise NotFound("Could not find credential.")
+    return row, orjson.loads(svc.credential_box.open(row))
+
+
+def delete_ec2(svc: Identity, ctx: Context, user_id: str, access: str) -> None:
+    row, _ = show_ec2(svc, user_id, access)
+    delete(svc, ctx, row.id)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of single domains (where a domain's users live), kept in the database.
+
+Only the groups and options below can be set; secrets are stored and used, never shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from aerie_common.context import Context
+from aerie_common.db import retried
+from aerie_common.errors import BadRequest, Forbidden, NotFound
+from aerie_identity.db import tables as t
+from aerie_identity.logic.projects import load_domain
+
+if TYPE_CHECKING:
+    from aerie_identity.container import Identity
+
+Config = dict[str, dict[str, Any]]
+_o = t.domain_options.c
+
+DEFAULTS: Config = {
+    "identity": {"driver": "sql", "list_limit": None},
+    "ldap": {
+        "url": "ldap://localhost",
+        "user": None,
+        "suffix": "cn=example,cn=com",
+        "query_scope": "one",
+        "page_size": 0,
+        "alias_dereferencing": "default",
+        "debug_level": None,
+        "chase_referrals": None,
+        "user_tree_dn": None,
+        "user_filter": None,
+        "user_objectclass": "inetOrgPerson",
+        "user_id_attribute": "cn",
+        "user_name_attribute": "sn",
+        "user_description_attribute": "description",
+        "user_mail_attribute": "mail",
+        "user_pass_attribute": "userPassword",
+        "user_enabled_attribute": "enabled",
+        "user_enabled_invert": False,
+        "user_enabled_mask": 0,
+        "user_enabled_default": "True",
+        "user_attribute_ignore": ["default_project_id"],
+        "user_default_project_id_attribute": None,
+        "user_enabled_emulation": False,
+        "user_enabled_emulation_dn": None,
+        "user_enabled_emulation_use_group_config": False,
+        "user_additional_attribute_mapping": [],
+        "group_tree_dn": None,
+        "group_filter": None,
+        "group_objectclass": "groupOfNames",
+        "group_id_attribute": "cn",
+        "group_name_attribute": "ou",
+        "group_member_attribute": "member",
+        "group_members_are_ids": False,
+        "group_desc_attribute": "description",
+        "group_attribute_ignore": [],
+        "group_additional_attribute_mapping": [],
+        "group_ad_nesting": False,
+        "tls_cacertfile": None,
+        "tls_cacertdir": None,
+        "use_tls": False,
+        "tls_req_cert": "demand",
+        "use_pool": True,
+        "pool_size": 10,
+        "pool_retry_max": 3,
+        "pool_retry_delay": 0.1,
+        "pool_connection_timeout": -1,
+        "pool_connection_lifetime": 600,
+        "use_auth_pool": True,
+        "auth_pool_size": 100,
+        "auth_pool_connection_lifetime": 60,
+    },
+}
+SECRETS = {"ldap": {"password"}}
+
+
+def _check_names(group: str, option: str | None = None) -> None:
+    if group not in DEFAULTS:
+        raise Forbidden(f"The group {group} cannot be configured for a domain.")
+    if option is not None and option not in DEFAULTS[group] and option not in SECRETS.get(group, ()):
+        raise Forbidden(f"The option {option} of group {group} cannot be configured for a domain.")
+
+
+def _check(config: Config, group: str | None, option: str | None) -> None:
+    """What is sent must lie within the part that the address names."""
+    if not config:
+        raise BadRequest("The configuration is empty.")
+    for name, options in config.items():
+        if not isinstance(options, dict) or not options:
+            raise BadRequest(f"The group {name} must be an object with options.")
+        if group is not None and name != group or option is not None and set(options) != {option}:
+            raise BadRequest("The body names other options than the address.")
+        _check_names(name)
+        for each in options:
+            _check_names(name, each)
+
+
+def read(conn: sa.Connection, domain_id: str) -> Config:
+    """All that is set for a domain, secrets included: for drivers."""
+    found: Config = {}
+    for row in conn.execute(sa.select(t.domain_options).where(_o.domain_id == domain_id).order_by(_o.group, _o.option)):
+        found.setdefault(row.group, {})[row.option] = row.value
+    return found
+
+
+def _shown(config: Config) -> Config:
+    """Without secrets."""
+    return {
+        group: {name: value for name, value in options.items() if name not in SECRETS.get(group, ())}
+        for group, options in config.items()
+    }
+
+
+def _part(config: Config, group: str | None, option: str | None) -> dict[str, Any]:
+    """The configuration, one group of it, or one option. Raises NotFound."""
+    if group is None:
+        if not config:
+            raise NotFound("There is no configuration for the domain.")
+        return config
+    if group not in config:
+        raise NotFound(f"The group {group} is not set for the domain.")
+    if option is None:
+        return {group: config[group]}
+    if option not in config[group]:
+        raise NotFound(f"The option {option} of group {group} is not set for the domain.")
+    return {option: config[group][option]}
+
+
+def show(svc: Identity, domain_id: str, group: str | None, option: str | None) -> dict[str, Any]:
+    if group is not None:
+        _check_names(group, option)
+    with svc.db.read() as conn:
+        load_domain(conn, domain_id)
+        return _part(_shown(read(conn, domain_id)), group, option)
+
+
+def default(group: str | None, option: str | None) -> dict[str, Any]:
+    if group is not None:
+        _check_names(group, option)
+    return _part(DEFAULTS, group, option)
+
+
+@retried
+def replace(svc: Identity, ctx: Context, domain_id: str, config: Config) -> tuple[Config, bool]:
+    """Set the whole configuration; True when there was none."""
+    _check(config, None, None)
+    with svc.db.write() as conn:
+        load_domain(conn, domain_id)
+        fresh = not conn.execute(sa.delete(t.domain_options).where(_o.domain_id == domain_id)).rowcount
+        _insert(conn, domain_id, config)
+        svc.epoch.bump(conn)
+        return _shown(read(conn, domain_id)), fresh
+
+
+def _insert(conn: sa.Connection, domain_id: str, config: Config) -> None:
+    rows = [
+        {"domain_id": domain_id, "group": group, "option": option, "value": value}
+        for group, options in config.items()
+        for option, value in options.items()
+    ]
+    conn.execute(sa.insert(t.domain_options), rows)
+
+
+@retried
+def update(
+    svc: Identity, ctx: Context, domain_id: str, group: str | None, option: str | None, sent: dict[str, Any]
+) -> dict[str, Any]:
+    """Put options over those that are set; the part named by the address must be there already."""
+    config: Config = {group: sent} if group is not None and option is not None else sent
+    if group is not None:
+        _check_names(group, option)
+    _check(config, group, option)
+    with svc.db.write() as conn:
+        load_domain(conn, domain_id)
+        _part(read(conn, domain_id), group, option)
+        for name, options in config.items():
+            where = (_o.domain_id == domain_id, _o.group == name, _o.option.in_(list(options)))
+            conn.execute(sa.delete(t.domain_options).where(*where))
+        _insert(conn, domain_id, config)
+        svc.epoch.bump(conn)
+        return _part(_shown(read(conn, domain_id)), None, None)
+
+
+@retried
+def delete(svc: Identity, ctx: Context, domain_id: str, group: str | None, option: str | None) -> None:
+    if group is not None:
+        _check_names(group, option)
+    with svc.db.write() as conn:
+        load_domain(conn, domain_id)
+        _part(read(conn, domain_id), group, option)
+        where = [_o.domain_id == domain_id]
+        where += [_o.group == group] if group else []
+        where += [_o.option == option] if option else []
+        conn.execute(sa.delete(t.domain_options).where(*where))
+        svc.epoch.bump(conn)
