@@ -70,6 +70,7 @@ class Machine:
         sh(f"ip netns add {name}")
         address = f"address {mac}" if mac else ""
         sh(f"ip link add {device} type veth peer name eth0 netns {name} {address}")
+        sh(f"sysctl -qw net/ipv6/conf/{device}/disable_ipv6=1")
         sh(f"ip netns exec {name} sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 "
            "net.ipv6.conf.eth0.accept_dad=0")  # fmt: skip
         sh(f"ip -n {name} link set lo up; ip -n {name} link set eth0 up")
@@ -92,9 +93,8 @@ class Machine:
         script.chmod(0o755)
         file.unlink(missing_ok=True)
         client = shutil.which("busybox") or "busybox"
-        self.sh(
-            f"LEASE_FILE={file} {client} udhcpc -i eth0 -n -q -f -s {script} -O staticroutes -O mtu -t {tries} -T 1 -A 1"
-        )
+        patience = f"-n -q -f -t {tries} -T 1 -A 1"
+        self.sh(f"LEASE_FILE={file} {client} udhcpc -i eth0 {patience} -s {script} -O staticroutes -O mtu")
         return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
     def address(self, cidr: str, gateway: str | None = None) -> None:

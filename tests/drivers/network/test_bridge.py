@@ -44,8 +44,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ElementTree.E
         "unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child=KILL", "--mount-proc",
         "--propagation", "private", "sh", "-c", ENTER, "sh",
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=prepend",
-        f"--rootdir={CASES.parent}", f"--junitxml={report}", "-o", "addopts=", "-o", "junit_logging=system-out", str(CASES),
-        *(["-k", chosen] if chosen else []),
+        f"--rootdir={CASES.parent}", f"--junitxml={report}", "-o", "addopts=", "-o", "junit_logging=system-out",
+        str(CASES), *(["-k", chosen] if chosen else []),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "AERIE_INSIDE": "1"})
     if not report.exists():

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import ipaddress
 import itertools
+import logging
 import os
 import pwd
 import re
@@ -27,6 +28,7 @@ from aerie_network.drivers.bridge import packets, system
 from aerie_network.drivers.bridge.links import Link, Links
 from aerie_network.drivers.bridge.system import HostError
 
+LOG = logging.getLogger(__name__)
 SERIAL_NAME = "serial.aerie.invalid"
 _PREFIX = "qdhcp-"
 _LOAD_TIMEOUT = 5.0
@@ -117,21 +119,22 @@ class DhcpServers:
         if pid and server and not any(changed) and system.in_namespace(namespace, lambda: _serves(server, serial, 0.5)):
             return
         was_tagged = directory / "tagged"
-        if pid and (files.tagged or was_tagged.exists()):
-            # dnsmasq 2.86 to 2.90 frees foreign memory when it reads host lines with tags a second time, and dies.
-            # Only ports with options of their own need tags; their networks' servers start anew, leases and all.
-            system.stop_process(pid)
-            pid = None
-        if pid is None:
-            (directory / "pid").unlink(missing_ok=True)
-            system.in_namespace(namespace, lambda: system.run(["dnsmasq", f"--conf-file={directory / 'conf'}"]))
-            if files.tagged:
-                was_tagged.touch()
-            else:
-                was_tagged.unlink(missing_ok=True)
-        else:
+        # dnsmasq 2.86 to 2.90 frees foreign memory when it reads host lines with tags a second time, and dies. Only
+        # ports with options of their own need tags; their networks' servers start anew, leases and all.
+        if pid and not files.tagged and not was_tagged.exists():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGHUP)
+            if not server or system.in_namespace(namespace, lambda: _wait_serves(server, serial)):
+                return
+            LOG.warning("dnsmasq of network %s did not load its hosts: starting it anew", doc.network_id)
+        if pid:
+            system.stop_process(pid)
+        (directory / "pid").unlink(missing_ok=True)
+        system.in_namespace(namespace, lambda: system.run(["dnsmasq", f"--conf-file={directory / 'conf'}"]))
+        if files.tagged:
+            was_tagged.touch()
+        else:
+            was_tagged.unlink(missing_ok=True)
         if server and not system.in_namespace(namespace, lambda: _wait_serves(server, serial)):
             alive = "runs but" if self._pid(doc.network_id) else "died and"
             raise HostError(f"dnsmasq of network {doc.network_id} {alive} has not loaded its hosts")
@@ -202,9 +205,10 @@ def _leases(path: Path) -> list[tuple[str, str, str]]:
 
 
 def _ensure_inside(doc: base.DhcpNetwork, network: base.Network, device: str, fresh: bool) -> None:
-    if fresh:
-        system.sysctl("net/ipv6/conf/default/accept_ra", 0)
-    system.sysctl(f"net/ipv6/conf/{device}/accept_ra", 0)
+    # An address under duplicate detection cannot be served on yet; here they are given out once, and are unique.
+    for scope in ("default", device) if fresh else (device,):
+        system.sysctl(f"net/ipv6/conf/{scope}/accept_ra", 0)
+        system.sysctl(f"net/ipv6/conf/{scope}/accept_dad", 0)
     wanted = {f"{checks.address(fixed.ip_address)}/{fixed.prefix_length}" for fixed in doc.addresses}
     if doc.metadata:
         wanted.add(f"{base.METADATA_ADDRESS}/32")

@@ -119,15 +119,18 @@ class Links:
     # ------------------------------------------------------------------------------------------------ devices
 
     def ensure_bridge(self, name: str, mtu: int, alias: str) -> Link:
-        """A bridge that forwards at once: no spanning tree, no delay, no address of the host on it."""
+        """A bridge that forwards at once: no spanning tree, no delay, no address of the host on it.
+
+        Its MAC is given, not taken from its ports: with each change of it the kernel would forget the neighbours.
+        """
         link = self.get(name)
         if link is None:
             self._add(
                 ifname=name, kind="bridge", br_forward_delay=0, br_stp_state=0, br_mcast_snooping=0,
-                br_nf_call_iptables=1, br_nf_call_ip6tables=1,
+                br_nf_call_iptables=1, br_nf_call_ip6tables=1, address="02:" + os.urandom(5).hex(":"),
             )  # fmt: skip
             link = self._after_add(name)
-            _keep_host_away(name)
+        _keep_host_away(name)
         return self._ensure(link, mtu=mtu, alias=alias, up=True)
 
     def filter_bridge(self, link: Link) -> None:
@@ -145,7 +148,7 @@ class Links:
         if link is None:
             self._add(ifname=name, kind="vxlan", vxlan_id=vni, vxlan_local=local, vxlan_port=port, vxlan_learning=False)
             link = self._after_add(name)
-            _no_host_ipv6(name)
+        _no_host_ipv6(name)
         return self._ensure(link, mtu=mtu, alias=alias, up=True)
 
     def ensure_vlan(self, name: str, parent: str, vlan_id: int, mtu: int, alias: str) -> Link:
@@ -161,7 +164,7 @@ class Links:
                     ) from None
                 raise
             link = self._after_add(name)
-            _no_host_ipv6(name)
+        _no_host_ipv6(name)
         return self._ensure(link, mtu=mtu, alias=alias, up=True)
 
     def ensure_tap(self, name: str, mac: str, mtu: int, alias: str, owner: str = "") -> Link:
@@ -170,7 +173,7 @@ class Links:
         if link is None:
             _make_tap(name, owner)
             link = self._after_add(name)
-            _no_host_ipv6(name)
+        _no_host_ipv6(name)
         # The host's end must not have the guest's own MAC: the bridge would take the guest's frames for itself.
         return self._ensure(link, mtu=mtu, alias=alias, mac="fe" + mac[2:])
 
@@ -185,7 +188,7 @@ class Links:
             finally:
                 os.close(descriptor)
             link = self._after_add(name)
-            _no_host_ipv6(name)
+        _no_host_ipv6(name)
         return self._ensure(link, mtu=mtu, alias=alias)
 
     def join(self, link: Link, bridge: Link, up: bool = True) -> Link:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from aerie_network.drivers.base import DriverSettings, HostState, Port, Report  # noqa: E402
-from aerie_network.drivers.bridge.driver import BridgeDriver  # noqa: E402
 from clouds import Cloud  # noqa: E402
 from guests import Guest, Machine, sh  # noqa: E402
+
+from aerie_network.drivers.base import DriverSettings, HostState, Port, Report  # noqa: E402
+from aerie_network.drivers.bridge.driver import BridgeDriver  # noqa: E402
 
 OUTSIDE_NET = "203.0.113.0/24"
 
@@ -68,10 +70,11 @@ def host(tmp_path: Path) -> Iterator[Host]:
         pytest.fail("these cases change the host they run on: run tests/drivers/network/test_bridge.py instead")
     tmp_path.chmod(0o755)
     for parent in tmp_path.parents[:3]:
-        parent.chmod(0o755)  # dnsmasq reads its files as its own user
-    sh(
-        "ip link add br-ex type bridge forward_delay 0 && ip link set br-ex up && ip addr add 203.0.113.254/24 dev br-ex"
-    )
+        # dnsmasq reads its files as its own user. Only added: /tmp is everybody's.
+        parent.chmod(stat.S_IMODE(parent.stat().st_mode) | 0o055)
+    sh("ip link add br-ex type bridge forward_delay 0 && sysctl -qw net/ipv6/conf/br-ex/disable_ipv6=1")
+    sh("ip link set br-ex up")
+    sh("ip addr add 203.0.113.254/24 dev br-ex")
     host = Host(tmp_path)
     try:
         yield host

@@ -12,9 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from guests import Machine  # noqa: E402
+
 from aerie_network.drivers.base import DriverSettings, HostState  # noqa: E402
 from aerie_network.drivers.bridge.driver import BridgeDriver  # noqa: E402
-from guests import Machine  # noqa: E402
 
 
 def main() -> None:
