@@ -12,8 +12,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import aerie_common  # noqa: F401  (before any Oslo library, see there)
 import pytest
+
+import aerie_common  # noqa: F401  (before any Oslo library, see there)
+from postgres import INSTALLED, PostgreSQL
 from servers import MariaDB, Memcached, PowerDNS, RabbitMQ
 from stack import StackHost
 
@@ -84,6 +86,33 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'test.sqlite'}"
     url: str = request.getfixturevalue("mariadb_url")
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    if not INSTALLED:
+        pytest.skip("PostgreSQL is not installed")
+    server = PostgreSQL()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
+    """SQLAlchemy URL of an empty PostgreSQL database, one for each test."""
+    name = postgresql.create_database()
+    yield postgresql.url(name)
+    postgresql.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
+def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The same on PostgreSQL too: for what all services build upon."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.sqlite'}"
+    url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 

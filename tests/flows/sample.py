@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+
 from aerie_common import flow as F
 from aerie_common.context import Context
 from aerie_common.db import Database, Id, compare_and_swap, insert_if_absent, new_id

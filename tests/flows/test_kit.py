@@ -6,15 +6,15 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from aerie_common.flow import Flow, Run, Step
 from aerie_common.testing import flows as kit
-
 from flows import sample
 
 
 @pytest.mark.parametrize("scenario", kit.scenarios(sample.STORE), ids=str)
-def test_sound_flow(scenario: kit.Scenario, database_url: str) -> None:
-    kit.check(scenario, sample.make_case(database_url))
+def test_sound_flow(scenario: kit.Scenario, any_database_url: str) -> None:
+    kit.check(scenario, sample.make_case(any_database_url))
 
 
 def _with(step: Step) -> Flow:

@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+
 from aerie_common import flow as F
 from aerie_common.db import count_queries, utcnow
 from aerie_common.errors import Conflict
 from aerie_common.flow import Flow, Run, Step
 from aerie_common.flow_runner import FlowRunner
-
 from flows import sample
 from flows.sample import DELETE, STORE, World, crate, record, store
 
 
 @pytest.fixture
-def world(database_url: str) -> Iterator[World]:
-    world = sample.make_world(database_url)
+def world(any_database_url: str) -> Iterator[World]:
+    world = sample.make_world(any_database_url)
     yield world
     world.db.dispose()
 

@@ -52,8 +52,8 @@ PARTS = sa.Table(
 
 
 @pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    db = Database(database_url)
+def db(any_database_url: str) -> Iterator[Database]:
+    db = Database(any_database_url)
     db.create_all(METADATA)
     yield db
     db.dispose()

@@ -65,8 +65,8 @@ def conf(url: str) -> cfg.ConfigOpts:
 
 
 @pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    db = Database(database_url)
+def db(any_database_url: str) -> Iterator[Database]:
+    db = Database(any_database_url)
     db.create_all(METADATA)
     yield db
     db.dispose()

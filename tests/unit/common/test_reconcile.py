@@ -19,8 +19,8 @@ lease_table(METADATA)
 
 
 @pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    db = Database(database_url)
+def db(any_database_url: str) -> Iterator[Database]:
+    db = Database(any_database_url)
     db.create_all(METADATA)
     yield db
     db.dispose()

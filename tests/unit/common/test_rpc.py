@@ -74,12 +74,13 @@ class Office:
     """Two daemons that serve the topic `desk` on hosts h1 and h2, and a caller."""
 
     def __init__(self, url: str) -> None:
+        self.topic = f"desk-{new_id()}"  # so that tests may share a broker
         self.desks = {name: Desk(name) for name in ("h1", "h2")}
         self.rpcs = [Rpc(conf(url, name)) for name in self.desks]
         servers = zip(self.rpcs, self.desks.values(), strict=True)
-        self.servers = [rpc.serve("desk", [desk]) for rpc, desk in servers]
+        self.servers = [rpc.serve(self.topic, [desk]) for rpc, desk in servers]
         self.caller = Rpc(conf(url, "caller"))
-        self.client: Client = self.caller.client("desk", "1.1", timeout=5)
+        self.client: Client = self.caller.client(self.topic, "1.1", timeout=5)
 
     def close(self) -> None:
         for server in self.servers:
@@ -90,7 +91,7 @@ class Office:
 
 @pytest.fixture(params=["loopback", "rabbitmq"])
 def office(request: pytest.FixtureRequest) -> Iterator[Office]:
-    url = f"fake://{new_id()}" if request.param == "loopback" else request.getfixturevalue("transport_url")
+    url = f"fake://{new_id()}" if request.param == "loopback" else request.getfixturevalue("rabbitmq").url()
     office = Office(url)
     yield office
     office.close()
@@ -146,15 +147,15 @@ def test_unknown_and_private_methods(office: Office, method: str) -> None:
 
 def test_newer_version_is_refused(office: Office) -> None:
     with pytest.raises(oslo_messaging.RemoteError, match="Unsupported"):
-        office.caller.client("desk", "1.3", timeout=5).call(CTX, "who")
+        office.caller.client(office.topic, "1.3", timeout=5).call(CTX, "who")
     with pytest.raises(oslo_messaging.RemoteError, match="Unsupported"):
-        office.caller.client("desk", "2.0", timeout=5).call(CTX, "who")
+        office.caller.client(office.topic, "2.0", timeout=5).call(CTX, "who")
 
 
 def test_timeouts(office: Office) -> None:
     began = time.monotonic()
     with pytest.raises(oslo_messaging.MessagingTimeout):
-        office.caller.client("desk", timeout=0.5).call(CTX, "sleep", seconds=1.5)
+        office.caller.client(office.topic, timeout=0.5).call(CTX, "sleep", seconds=1.5)
     with pytest.raises(oslo_messaging.MessagingTimeout):
         office.caller.client("nobody", timeout=0.5).call(CTX, "who")
     assert time.monotonic() - began < 2.0
@@ -210,8 +211,8 @@ def test_message_to_a_daemon_that_is_yet_to_start() -> None:
 # ----------------------------------------------------------------------------------------------- the broker goes away
 
 
-def test_broker_restart(rabbitmq: Any, transport_url: str) -> None:
-    office = Office(transport_url)
+def test_broker_restart(rabbitmq: Any) -> None:
+    office = Office(rabbitmq.url())
     try:
         assert office.client.call(CTX, "who") in ("h1", "h2")
         rabbitmq.stop()
@@ -229,7 +230,7 @@ def test_broker_restart(rabbitmq: Any, transport_url: str) -> None:
 
         def answers(host: str) -> bool:
             try:
-                return bool(office.caller.client("desk", timeout=2).to(host).call(CTX, "who") == host)
+                return bool(office.caller.client(office.topic, timeout=2).to(host).call(CTX, "who") == host)
             except (oslo_messaging.MessagingTimeout, oslo_messaging.MessageDeliveryFailure):
                 return False
 
@@ -241,13 +242,13 @@ def test_broker_restart(rabbitmq: Any, transport_url: str) -> None:
         office.close()
 
 
-def test_deaf_server_is_replaced(transport_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deaf_server_is_replaced(rabbitmq: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its consumer is gone though the broker is there, as seen after failovers."""
     from aerie_common import rpc
 
     monkeypatch.setattr(rpc, "PING_PERIOD", 0.3)
     monkeypatch.setattr(rpc, "PING_TIMEOUT", 0.5)
-    office = Office(transport_url)
+    office = Office(rabbitmq.url())
     try:
         server = office.servers[0]
         server._server.listener.on_incoming_callback = lambda messages: None

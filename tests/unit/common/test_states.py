@@ -37,8 +37,8 @@ DOOR = StateMachine(
 
 
 @pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    db = Database(database_url)
+def db(any_database_url: str) -> Iterator[Database]:
+    db = Database(any_database_url)
     db.create_all(METADATA)
     with db.write() as conn:
         conn.execute(sa.insert(DOORS).values(id="d"))
