@@ -6,9 +6,11 @@ from __future__ import annotations
 from oslo_config import cfg
 
 from aerie_common import config
+from aerie_compute.agent import options as agent
+from aerie_compute.console import options as console
+from aerie_compute.metadata import options as metadata
 
 DEFAULT_OPTS = [
-    cfg.StrOpt("transport_url", default="memory://", secret=True, help="oslo.messaging URL of the message broker."),
     cfg.StrOpt("default_availability_zone", default="nova", help="Zone of hosts whose aggregates name none."),
     cfg.StrOpt("default_schedule_zone", help="Zone of servers whose owner names none (default: any)."),
     cfg.IntOpt("service_down_time", default=60, min=1, help="Seconds of silence after which a daemon counts as down."),
@@ -55,4 +57,7 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
     ("quota", QUOTA_OPTS),
     ("console", CONSOLE_OPTS),
     ("placement", PLACEMENT_OPTS),
+    *agent.OPTIONS,
+    *console.OPTIONS,
+    *metadata.OPTIONS,
 )
