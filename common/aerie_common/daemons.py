@@ -95,9 +95,14 @@ class _Child(cotyledon.Service):
         self, worker_id: cotyledon.types.WorkerId, spec: ServiceSpec, daemon: Daemon, config_dir: Path, ready: int
     ) -> None:
         super().__init__(worker_id)
+        self._title = daemon.name
         setproctitle.setproctitle(daemon.name)
         self._running = begin(configure(spec, daemon, config_dir), daemon)
         os.write(ready, b".")
+
+    def run(self) -> None:
+        """Called when cotyledon has named the process in its own way: by its name `aerie status` finds it."""
+        setproctitle.setproctitle(self._title)
 
     def terminate(self) -> None:
         end(self._running)
@@ -109,8 +114,8 @@ class _Child(cotyledon.Service):
 
 def run_many(chosen: list[tuple[ServiceSpec, Daemon]], config_dir: Path, title: str = "aerie") -> None:
     """Run daemons as children of this process until SIGTERM."""
-    setproctitle.setproctitle(f"{title}-parent")
     manager = cotyledon.ServiceManager(graceful_shutdown_timeout=20)
+    setproctitle.setproctitle(f"{title}-parent")
     ready_read, ready_write = os.pipe()
     children = 0
     for spec, daemon in chosen:
