@@ -42,7 +42,8 @@ class InvalidInput(BadRequest):
 
 class AdminRequired(BadRequest):
     template = (
-        "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin privileges"
+        "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin "
+        "privileges"
     )
 
 
@@ -76,7 +77,10 @@ class NetworkNotFound(NotFound):
 
 
 class NetworkInUse(InUse):
-    template = "Unable to complete operation on network {id}. There are one or more ports still in use on the network, id for these ports is: {ports}."
+    template = (
+        "Unable to complete operation on network {id}. "
+        "There are one or more ports still in use on the network, id for these ports is: {ports}."
+    )
 
 
 class InvalidSharedSetting(Conflict):
@@ -84,9 +88,7 @@ class InvalidSharedSetting(Conflict):
 
 
 class ExternalNetworkInUse(InUse):
-    template = (
-        "External network {id} cannot be updated to be made non-external, since it has existing gateway ports."
-    )
+    template = "External network {id} cannot be updated to be made non-external, since it has existing gateway ports."
 
 
 class NoNetworkAvailable(ServiceUnavailable):
@@ -152,7 +154,9 @@ class PortNotFound(NotFound):
 
 
 class PortInUse(InUse):
-    template = "Unable to complete operation on port {id} for network {network}. Port already has an attached device {device}."
+    template = (
+        "Unable to complete operation on port {id} for network {network}. Port already has an attached device {device}."
+    )
 
 
 class ServicePortInUse(InUse):
@@ -203,7 +207,10 @@ class PortSecurityAndIPRequiredForSecurityGroups(BadRequest):
 
 
 class PortSecurityPortHasSecurityGroup(InUse):
-    template = "Port has security group associated. Cannot disable port security or IP address until security group is removed."
+    template = (
+        "Port has security group associated. Cannot disable port security or IP address until security group is "
+        "removed."
+    )
 
 
 # -------------------------------------------------------------------------------------------------- routers
@@ -227,13 +234,15 @@ class RouterInterfaceNotFoundForSubnet(NotFound):
 
 class RouterInterfaceInUseByFloatingIP(InUse):
     template = (
-        "Router interface for subnet {subnet} on router {router} cannot be deleted, as it is required by one or more floating IPs."
+        "Router interface for subnet {subnet} on router {router} cannot be deleted, "
+        "as it is required by one or more floating IPs."
     )
 
 
 class RouterInterfaceInUseByRoute(InUse):
     template = (
-        "Router interface for subnet {subnet} on router {router} cannot be deleted, as it is required by one or more routes."
+        "Router interface for subnet {subnet} on router {router} cannot be deleted, as it is required by one or more "
+        "routes."
     )
 
 
@@ -261,14 +270,15 @@ class FloatingIPNotFound(NotFound):
 
 class ExternalGatewayForFloatingIPNotFound(NotFound):
     template = (
-        "External network {network} is not reachable from subnet {subnet}. Therefore, cannot associate Port {port} with a Floating IP."
+        "External network {network} is not reachable from subnet {subnet}. "
+        "Therefore, cannot associate Port {port} with a Floating IP."
     )
 
 
 class FloatingIPPortAlreadyAssociated(InUse):
     template = (
-        "Cannot associate floating IP {address} ({id}) with port {port} using fixed IP {fixed_ip}, as that fixed IP already has a "
-        "floating IP on external network {network}."
+        "Cannot associate floating IP {address} ({id}) with port {port} using fixed IP {fixed_ip}, as that fixed IP "
+        "already has a floating IP on external network {network}."
     )
 
 
@@ -320,13 +330,14 @@ class SecurityGroupMissingIcmpType(BadRequest):
 
 
 class SecurityGroupInvalidProtocolForPort(BadRequest):
-    template = (
-        "Invalid protocol {protocol} for port range, only supported for TCP, UDP, UDPLITE, SCTP and DCCP."
-    )
+    template = "Invalid protocol {protocol} for port range, only supported for TCP, UDP, UDPLITE, SCTP and DCCP."
 
 
 class SecurityGroupRuleInvalidProtocol(BadRequest):
-    template = "Security group rule protocol {protocol} not supported. Only protocol names and integers 0 to 255 are supported."
+    template = (
+        "Security group rule protocol {protocol} not supported. Only protocol names and integers 0 to 255 are "
+        "supported."
+    )
 
 
 class SecurityGroupRuleInvalidEtherType(BadRequest):
@@ -428,11 +439,14 @@ class AddressScopeNotFound(NotFound):
 
 
 class AddressScopeInUse(InUse):
-    template = "Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope"
+    template = (
+        "Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the "
+        "address scope"
+    )
 
 
 class RbacPolicyNotFound(NotFound):
-    template = "RBAC policy of type {kind} with ID {id} not found"
+    template = "RBAC policy with ID {id} not found"
 
 
 class RbacPolicyInUse(InUse):

@@ -2,7 +2,7 @@
 """Status words and the state machine of ports.
 
 A port's `status` says whether its traffic flows: DOWN until every party that has to act for it has reported (one row
-in `provisioning` for each), then ACTIVE. Floating IPs and routers are ACTIVE when their router's host has realised them.
+in `provisioning` for each), then ACTIVE. Floating IPs are ACTIVE when their router's host has realised them.
 """
 
 from __future__ import annotations

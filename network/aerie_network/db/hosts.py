@@ -38,16 +38,16 @@ def revision(conn: sa.Connection, host: str) -> int:
     return conn.execute(sa.select(_S.revision).where(_S.host == host)).scalar() or 0
 
 
-def record(conn: sa.Connection, changes: Mapping[str, Collection[Item]]) -> list[str]:
-    """Count the revision of each known host up, once, and write down what changed. Returns these hosts."""
+def record(conn: sa.Connection, changes: Mapping[str, Collection[Item]]) -> dict[str, int]:
+    """Count the revision of each known host up, once, and write down what changed. Returns hosts and revisions."""
     if not changes:
-        return []
+        return {}
     wanted = sorted(changes)
     if not conn.execute(
         sa.update(tables.host_states).where(_S.host.in_(wanted)).values(revision=_S.revision + 1)
     ).rowcount:
-        return []
-    found = conn.execute(sa.select(_S.host, _S.revision).where(_S.host.in_(wanted))).all()
+        return {}
+    found = conn.execute(sa.select(_S.host, _S.revision).where(_S.host.in_(wanted))).tuples().all()
     rows = [
         {"host": host, "revision": number, "section": section, "item_id": item_id}
         for host, number in found
@@ -55,7 +55,7 @@ def record(conn: sa.Connection, changes: Mapping[str, Collection[Item]]) -> list
     ]
     if rows:
         conn.execute(sa.insert(tables.host_changes), rows)
-    return [host for host, _ in found]
+    return dict(found)
 
 
 def changed_since(conn: sa.Connection, host: str, known: int, newest: int) -> dict[str, set[str]] | None:
@@ -70,6 +70,13 @@ def changed_since(conn: sa.Connection, host: str, known: int, newest: int) -> di
     for section, item_id in conn.execute(query.distinct()):
         found.setdefault(section, set()).add(item_id)
     return found
+
+
+def forget_changes(conn: sa.Connection) -> dict[str, int]:
+    """Something that concerns every document changed: every host fetches its whole state next."""
+    conn.execute(sa.update(tables.host_states).values(revision=_S.revision + 1))
+    conn.execute(sa.delete(tables.host_changes))
+    return dict(conn.execute(sa.select(_S.host, _S.revision)).tuples())
 
 
 def prune(conn: sa.Connection, keep: int = KEEP_CHANGES) -> int:
@@ -89,8 +96,11 @@ def prune(conn: sa.Connection, keep: int = KEEP_CHANGES) -> int:
 
 def of_networks(conn: sa.Connection, network_ids: Iterable[str]) -> list[tuple[str, str, bool]]:
     """(network, host, serves DHCP there) for every host with something on these networks."""
-    query = sa.select(_P.network_id, _P.host, _P.device_owner).where(_P.network_id.in_(list(network_ids)), _P.host != "")
-    found = {(n, host): False for n, host, _ in (rows := conn.execute(query.distinct()).all())}
+    query = sa.select(_P.network_id, _P.host, _P.device_owner).where(
+        _P.network_id.in_(list(network_ids)), _P.host != ""
+    )
+    rows = conn.execute(query.distinct()).all()
+    found = {(network_id, host): False for network_id, host, _ in rows}
     for network_id, host, owner in rows:
         if owner == states.DHCP:
             found[network_id, host] = True

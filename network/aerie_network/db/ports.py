@@ -85,7 +85,9 @@ def _by_fixed_ips(values: Values) -> Condition:
     for value in values:
         name, _, wanted = value.partition("=")
         if name not in ("subnet_id", "ip_address", "ip_address_substr", "subnet"):
-            raise InvalidInput(error_message=f"'{value}' is not of the form subnet_id=ID, ip_address=IP or ip_address_substr=PART")
+            raise InvalidInput(
+                error_message=f"'{value}' is not of the form subnet_id=ID, ip_address=IP or ip_address_substr=PART"
+            )
         kinds.setdefault(name, []).append(wanted)
     query = sa.select(_A.port_id)
     if subnets := kinds.get("subnet_id", []) + kinds.get("subnet", []):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -20,7 +20,15 @@ from aerie_common.schema import to_bool
 from aerie_network.db import tables
 from aerie_network.errors import InvalidInput
 
-T = TypeVar("T")
+
+class HasId(Protocol):
+    """Every row has one."""
+
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=HasId)
 Values = tuple[str, ...]
 Filter = Callable[[Values], sa.ColumnElement[bool]]
 Condition = sa.ColumnElement[bool]
@@ -171,9 +179,7 @@ class Store(Generic[T]):
             before, after = full, bool(items)
         else:
             before, after = marker is not None and bool(items), full
-        return Page(
-            items, getattr(items[-1], "id") if after else None, getattr(items[0], "id") if before else None  # noqa: B009
-        )
+        return Page(items, items[-1].id if after else None, items[0].id if before else None)
 
     def insert(self, conn: sa.Connection, *rows: Mapping[str, Any]) -> None:
         """Insert rows as one statement."""

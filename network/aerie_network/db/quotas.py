@@ -12,7 +12,9 @@ from aerie_network.db import tables
 _Q, _U = tables.quotas.c, tables.quota_usages.c
 
 
-def claim(conn: sa.Connection, project_id: str, resource: str, count: int, default: int, *, force: bool = False) -> bool:
+def claim(
+    conn: sa.Connection, project_id: str, resource: str, count: int, default: int, *, force: bool = False
+) -> bool:
     """Add `count` (negative: give back) to what the project uses; False when that would pass its limit."""
     changed = sa.update(tables.quota_usages).where(_U.project_id == project_id, _U.resource == resource)
     if count > 0 and not force:
@@ -28,7 +30,9 @@ def claim(conn: sa.Connection, project_id: str, resource: str, count: int, defau
 
 def limits(conn: sa.Connection, project_id: str) -> dict[str, int]:
     """The project's own limits."""
-    return {r.resource: r.limit for r in conn.execute(sa.select(_Q.resource, _Q.limit).where(_Q.project_id == project_id))}
+    return {
+        r.resource: r.limit for r in conn.execute(sa.select(_Q.resource, _Q.limit).where(_Q.project_id == project_id))
+    }
 
 
 def all_limits(conn: sa.Connection) -> dict[str, dict[str, int]]:
@@ -41,7 +45,9 @@ def all_limits(conn: sa.Connection) -> dict[str, dict[str, int]]:
 
 def usage(conn: sa.Connection, project_id: str) -> dict[str, int]:
     """What the project uses."""
-    return {r.resource: r.used for r in conn.execute(sa.select(_U.resource, _U.used).where(_U.project_id == project_id))}
+    return {
+        r.resource: r.used for r in conn.execute(sa.select(_U.resource, _U.used).where(_U.project_id == project_id))
+    }
 
 
 def set_limits(conn: sa.Connection, project_id: str, values: dict[str, int]) -> None:

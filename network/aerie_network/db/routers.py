@@ -89,7 +89,9 @@ def _children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[di
     ]
 
 
-STORE = Store(tables.routers, Router, RouterNotFound, aliases={"external_gateway_info": "gw_network_id"}, children=_children)
+STORE = Store(
+    tables.routers, Router, RouterNotFound, aliases={"external_gateway_info": "gw_network_id"}, children=_children
+)
 
 
 def _floating_children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

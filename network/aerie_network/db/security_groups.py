@@ -109,11 +109,10 @@ def _children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[di
     tags = load_tags(conn, ids)
     r = tables.rbac_policies.c
     shared = {
-        i for (i,) in conn.execute(sa.select(r.object_id).where(r.object_type == "security_group", r.object_id.in_(ids)))
+        i
+        for (i,) in conn.execute(sa.select(r.object_id).where(r.object_type == "security_group", r.object_id.in_(ids)))
     }
-    return [
-        {"rules": tuple(rules.get(i, ())), "tags": tuple(tags.get(i, ())), "shared": i in shared} for i in ids
-    ]
+    return [{"rules": tuple(rules.get(i, ())), "tags": tuple(tags.get(i, ())), "shared": i in shared} for i in ids]
 
 
 def _shared(values: Values) -> Condition:
@@ -137,9 +136,7 @@ RULES = Store(
     children=only_tags,
 )
 ADDRESS_GROUPS = Store(tables.address_groups, AddressGroup, AddressGroupNotFound, children=only_tags)
-DEFAULT_RULES = Store(
-    tables.default_security_group_rules, DefaultRule, SecurityGroupRuleNotFound, children=only_tags
-)
+DEFAULT_RULES = Store(tables.default_security_group_rules, DefaultRule, SecurityGroupRuleNotFound, children=only_tags)
 
 
 def _default_rules(values: Values) -> Condition:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from aerie_common.db import BigSerial, BigText, DateTime, Id, Json, utcnow
 from aerie_common.flow import flow_table
 from aerie_common.lease import lease_table
+from aerie_common.outbox import outbox_table
 
 METADATA = sa.MetaData()
 Address = sa.String(64)
@@ -65,7 +66,7 @@ segments = sa.Table(
     sa.Column("network_type", sa.String(16), primary_key=True),
     sa.Column("physical_network", sa.String(64), primary_key=True),
     sa.Column("segmentation_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("network_id", Id, sa.ForeignKey("networks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("network_id", Id, nullable=False),
     sa.Index("segments_network_id", "network_id"),
 )
 
@@ -180,9 +181,7 @@ security_group_rules = sa.Table(
     METADATA,
     sa.Column("id", Id, primary_key=True),
     sa.Column("project_id", Id, nullable=False),
-    sa.Column(
-        "security_group_id", Id, sa.ForeignKey("security_groups.id", ondelete="CASCADE"), nullable=False
-    ),
+    sa.Column("security_group_id", Id, sa.ForeignKey("security_groups.id", ondelete="CASCADE"), nullable=False),
     sa.Column("direction", sa.String(16), nullable=False),
     sa.Column("ethertype", sa.String(8), nullable=False),
     sa.Column("protocol", sa.String(32), nullable=True),
@@ -395,3 +394,4 @@ compute_events = sa.Table(
 
 flow_table(METADATA)
 lease_table(METADATA)
+outbox_table(METADATA)

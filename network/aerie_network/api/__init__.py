@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP handlers of the network service: no SQL, no RPC."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the network service: one transaction per public function; refusals are in `errors`."""

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions to the policy about objects that have been found, and the other conditions of a change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aerie_common.context import Context, admin_context
+from aerie_common.fields import Resource
+from aerie_network.container import NetworkService
+from aerie_network.errors import AdminRequired, RevisionNumberConstraintFailed
+from aerie_network.logic.work import privileged
+
+EVERYTHING = admin_context("req-internal")
+"""A context that is shown every attribute, for notifications."""
+
+
+def check_owner(svc: NetworkService, ctx: Context, rule: str, found: Any) -> None:
+    """May the caller do this to what was found? PolicyNotAuthorized."""
+    svc.policy.check(ctx, rule, {"project_id": found.project_id, "tenant_id": found.project_id})
+
+
+def check_fields(
+    svc: NetworkService, ctx: Context, resource: Resource, sent: Mapping[str, Any], target: Mapping[str, Any]
+) -> None:
+    """May the caller send these attributes? PolicyNotAuthorized names the first that is not theirs to set.
+
+    An attribute sent with the value it has anyway by default is no use of a right (clients send such)."""
+    for name in sent:
+        field = resource.fields.get(name)
+        if field is None or not field.policy:
+            continue
+        harmless = (False, None, "", "False", "false")
+        if sent[name] in harmless and field.default in (False, "", None) and not isinstance(sent[name], (dict, list)):
+            continue
+        svc.policy.check(ctx, field.policy, target)
+
+
+def owner(ctx: Context, sent: dict[str, Any]) -> str:
+    """Whose the new object is: takes tenant_id and project_id out of what was sent. AdminRequired."""
+    project, tenant = sent.pop("project_id", None), sent.pop("tenant_id", None)
+    wanted = project or tenant
+    if not wanted or wanted == ctx.project_id:
+        return ctx.project_id or ""
+    if not privileged(ctx):
+        raise AdminRequired()
+    return str(wanted)
+
+
+def check_revision(found: Any, expected: int | None) -> None:
+    """The change is for this revision only (If-Match). RevisionNumberConstraintFailed."""
+    if expected is not None and found.revision_number != expected:
+        raise RevisionNumberConstraintFailed(expected=expected, current=found.revision_number)
