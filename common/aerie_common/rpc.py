@@ -137,9 +137,12 @@ class Rpc:
         for name, value in RABBIT_DEFAULTS.items():
             self.conf.set_default(name, value, group=group)
 
-    def client(self, topic: str, version: str = "1.0", *, timeout: float | None = None) -> Client:
-        """Sends to the daemons that serve `topic`. `timeout` is for calls (default: `rpc_response_timeout`)."""
-        return Client(self, topic, version, timeout)
+    def client(
+        self, topic: str, version: str = "1.0", *, timeout: float | None = None, namespace: str | None = None
+    ) -> Client:
+        """Sends to the daemons that serve `topic`, there to the endpoint of this version and namespace. `timeout` is
+        for calls (default: `rpc_response_timeout`)."""
+        return Client(self, topic, oslo_messaging.Target(topic=topic, version=version, namespace=namespace), timeout)
 
     def serve(self, topic: str, endpoints: Sequence[Any], *, host: str | None = None) -> RpcServer:
         """Start to answer messages to `topic`, and those to this `host` (default: the option `host`).
@@ -203,13 +206,13 @@ class Rpc:
 class Client:
     """Calls and casts to one topic, or (after `to`) to one host of it."""
 
-    def __init__(self, rpc: Rpc, topic: str, version: str, timeout: float | None, host: str | None = None) -> None:
-        self._rpc, self._topic, self._version, self._timeout, self._host = rpc, topic, version, timeout, host
+    def __init__(self, rpc: Rpc, topic: str, target: Any, timeout: float | None) -> None:
+        self._rpc, self._topic, self._target, self._timeout = rpc, topic, target, timeout
         self._client: Any = None
 
     def to(self, host: str) -> Client:
         """The same for messages to one host."""
-        return Client(self._rpc, self._topic, self._version, self._timeout, host)
+        return Client(self._rpc, self._topic, self._target(server=host), self._timeout)
 
     def call(self, ctx: Context, method: str, **arguments: Any) -> Any:
         """Ask and wait. MessagingTimeout if nobody answers, MessageDeliveryFailure if the broker is away, else what
@@ -238,9 +241,8 @@ class Client:
     def _prepared(self) -> Any:
         transport = self._rpc.transport
         if self._client is None or self._client.transport is not transport:
-            target = oslo_messaging.Target(topic=self._topic, version=self._version, server=self._host)
             self._client = oslo_messaging.get_rpc_client(
-                transport, target, timeout=self._timeout, serializer=self._rpc.serializer
+                transport, self._target, timeout=self._timeout, serializer=self._rpc.serializer
             )
         return self._client
 
