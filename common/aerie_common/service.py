@@ -89,7 +89,7 @@ class Daemon:
     role: Role
     config: str
     port: int | None = None
-    port_option: tuple[str, str] = ("api", "port")
+    port_option: tuple[str | None, str] = ("api", "port")
     root: bool = False
     workers: bool = False
 

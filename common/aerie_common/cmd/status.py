@@ -38,7 +38,7 @@ def port_of(spec: ServiceSpec, daemon: Daemon, config_dir: Path) -> int | None:
     conf = config.load(spec.new_conf(), [path])
     group, option = daemon.port_option
     try:
-        return int(conf[group][option] or daemon.port)
+        return int((conf[group][option] if group else conf[option]) or daemon.port)
     except cfg.NoSuchOptError:
         return daemon.port
 
