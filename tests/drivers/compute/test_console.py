@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from websockify.websocket import WebSocket
+from websockify.websocket import WebSocket, WebSocketWantReadError
 
 from aerie_compute.agent import relay
 from aerie_compute.console.proxy import ConsoleProxy, Refused, Target
@@ -34,18 +34,19 @@ class Tokens:
         return self.known.pop(token)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tokens() -> Tokens:
     return Tokens()
 
 
-@pytest.fixture
-def proxy(tmp_path: Path, tokens: Tokens) -> Iterator[ConsoleProxy]:
-    web = tmp_path / "web"
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory, tokens: Tokens) -> Iterator[ConsoleProxy]:
+    directory = tmp_path_factory.mktemp("console")
+    web = directory / "web"
     (web / "core").mkdir(parents=True)
     (web / "vnc_lite.html").write_text("<html>")
     (web / "core" / "rfb.js").write_text("export default 1;")
-    (tmp_path / "secret").write_text("secret")
+    (directory / "secret").write_text("secret")
     made = ConsoleProxy(
         ("127.0.0.1", 0), web=web, open_console=tokens, allowed_origins=["https://cloud.example.org"], max_connections=4
     )
@@ -98,7 +99,10 @@ def websocket(proxy: ConsoleProxy, path: str) -> WebSocket:
 def read(client: WebSocket, count: int) -> bytes:
     data = b""
     while len(data) < count:
-        part = client.recv()
+        try:
+            part = client.recv()
+        except WebSocketWantReadError:
+            continue  # half a frame has come
         assert part, f"the WebSocket ended after {len(data)} bytes"
         data += part
     return data
