@@ -131,11 +131,10 @@ class NetworkAgent:
         if answer.state is not None:
             self._state = answer.state
         elif answer.delta is not None:
-            if self._state is None or answer.delta.base_revision != self._state.revision:
-                self._state = None  # not ours to apply: the next fetch asks for the whole
-                self._awake.set()
-            else:
-                self._state = self._state.with_delta(answer.delta)
+            state = self._state or HostState(self._settings.host, 0)
+            if answer.delta.base_revision != state.revision:
+                raise ValueError(f"delta on revision {answer.delta.base_revision}, known is {state.revision}")
+            self._state = state.with_delta(answer.delta)
 
     def _send(self, report: Report, resync: bool) -> None:
         if resync:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import oslo_messaging
+
 from aerie_common.context import Context
 from aerie_common.rpc import Rpc
-
 from aerie_network.agent.messages import (
     AGENT_TOPIC,
     SERVER_TOPIC,

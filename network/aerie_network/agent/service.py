@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 
-from aerie_common.rpc import Rpc
-from aerie_common.service import Stoppable
 from oslo_config import cfg
 
+from aerie_common.rpc import Rpc
+from aerie_common.service import Stoppable
 from aerie_network.agent.manager import NetworkAgent
 from aerie_network.agent.messages import AGENT_TOPIC
 from aerie_network.agent.metadata import MetadataProxy, Upstream

@@ -626,8 +626,8 @@ def test_a_restart_touches_nothing_that_is_right(host: Host) -> None:
     def picture() -> dict[str, object]:
         pids = [int(path.read_text()) for path in (host.directory / "state").glob("*/*/pid")]
         namespaces = sh("ls -i /run/netns")
-        inside = [sh(f"ip netns exec {line.split()[1]} sh -c 'ip addr | grep -v valid_lft; ip route; ip -6 route | grep -v expires; "
-                     "iptables-save | grep ^-A || true'") for line in namespaces.splitlines()]  # fmt: skip
+        look = "ip addr | grep -v valid_lft; ip route; ip -6 route | grep -v expires; iptables-save | grep ^-A || true"
+        inside = [sh(f"ip netns exec {line.split()[1]} sh -c '{look}'") for line in namespaces.splitlines()]
         return {
             "processes": [(pid, process_start(pid)) for pid in sorted(pids)],
             "namespaces": namespaces,
