@@ -12,7 +12,6 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from websockify.websocket import WebSocket, WebSocketWantReadError
 
 from aerie_compute.agent import relay
 from aerie_compute.console.proxy import ConsoleProxy, Refused, Target
@@ -79,33 +78,42 @@ def upgrade(proxy: ConsoleProxy, path: str, **headers: str) -> tuple[int, bytes]
     return int(answer.split()[1]), answer
 
 
-class Client(WebSocket):  # type: ignore[misc]
-    """A client that also sends the query."""
+class Client:
+    """A WebSocket client of a few lines: binary messages only, any number of frames."""
 
-    target = ""
+    def __init__(self, proxy: ConsoleProxy, path: str) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+        self._stream = self._sock.makefile("rb")
+        self._data = b""
+        self._sock.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            "Sec-WebSocket-Protocol: binary\r\n\r\n".encode()
+        )
+        head = [line.strip() for line in iter(self._stream.readline, b"\r\n")]
+        assert head[0].startswith(b"HTTP/1.1 101"), head[0]
+        assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+        assert b"Sec-WebSocket-Protocol: binary" in head
 
-    def send_request(self, type: str, path: str) -> None:
-        super().send_request(type, self.target)
+    def send(self, data: bytes) -> None:
+        assert len(data) < 126
+        mask = b"\x11\x22\x33\x44"
+        masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
+        self._sock.sendall(bytes([0x82, 0x80 | len(data)]) + mask + masked)
 
+    def read(self, count: int) -> bytes:
+        while len(self._data) < count:
+            kind, length = self._stream.read(2)
+            assert kind == 0x82, f"frame {kind:#x} instead of a binary message"
+            if length >= 126:
+                length = int.from_bytes(self._stream.read(2 if length == 126 else 8))
+            self._data += self._stream.read(length)
+        found, self._data = self._data[:count], self._data[count:]
+        return found
 
-def websocket(proxy: ConsoleProxy, path: str) -> WebSocket:
-    client = Client()
-    client.target = path
-    client.connect(f"ws://127.0.0.1:{proxy.port}{path}", protocols=["binary"])
-    client.socket.settimeout(10)
-    return client
-
-
-def read(client: WebSocket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        try:
-            part = client.recv()
-        except WebSocketWantReadError:
-            continue  # half a frame has come
-        assert part, f"the WebSocket ended after {len(data)} bytes"
-        data += part
-    return data
+    def close(self) -> None:
+        self._stream.close()
+        self._sock.close()
 
 
 def test_files_are_served(proxy: ConsoleProxy) -> None:
@@ -147,18 +155,18 @@ def test_screen_through_the_proxy(proxy: ConsoleProxy, tokens: Tokens) -> None:
     screen = Console("vnc", "web-1")
     try:
         tokens.known["t1"] = Target("127.0.0.1", screen.port)
-        client = websocket(proxy, "/?token=t1")
-        assert read(client, 12) == b"RFB 003.008\n"
+        client = Client(proxy, "/?token=t1")
+        assert client.read(12) == b"RFB 003.008\n"
         client.send(b"RFB 003.008\n")
-        assert read(client, 2) == b"\x01\x01"
+        assert client.read(2) == b"\x01\x01"
         client.send(b"\x01")
-        assert read(client, 4) == bytes(4)
+        assert client.read(4) == bytes(4)
         client.send(b"\x01")
-        init = read(client, 24 + 5)
+        init = client.read(24 + 5)
         assert init[:4] == WIDTH.to_bytes(2) + HEIGHT.to_bytes(2)
         assert init.endswith(b"web-1")
         client.send(b"\x03\x00" + bytes(4) + WIDTH.to_bytes(2) + HEIGHT.to_bytes(2))
-        assert len(read(client, 16 + 4 * WIDTH * HEIGHT)) == 16 + 4 * WIDTH * HEIGHT
+        assert len(client.read(16 + 4 * WIDTH * HEIGHT)) == 16 + 4 * WIDTH * HEIGHT
         client.close()
     finally:
         screen.close()
@@ -169,10 +177,10 @@ def test_serial_line_through_relay_and_proxy(proxy: ConsoleProxy, tokens: Tokens
     try:
         offer = relay.offer(Endpoint("127.0.0.1", line.port), "127.0.0.1")
         tokens.known["t2"] = Target(offer["host"], offer["port"], offer["secret"])
-        client = websocket(proxy, "/?token=t2")
-        assert b"login:" in read(client, 10)
+        client = Client(proxy, "/?token=t2")
+        assert b"login:" in client.read(10)
         client.send(b"root\r")
-        assert b"root" in read(client, 4)
+        assert b"root" in client.read(4)
         client.close()
     finally:
         line.close()
@@ -261,8 +269,8 @@ def test_console_ends_with_the_guest(proxy: ConsoleProxy, tokens: Tokens, tmp_pa
     host.driver.start(guest)
     endpoint = host.driver.vnc_endpoint(guest.server_id)
     tokens.known["t6"] = Target(endpoint.host, endpoint.port)
-    client = websocket(proxy, "/?token=t6")
-    read(client, 12)
+    client = Client(proxy, "/?token=t6")
+    client.read(12)
     host.driver.destroy(guest.server_id)
     tokens.known["t7"] = Target(endpoint.host, endpoint.port)
     assert upgrade(proxy, "/?token=t7")[0] == 502
