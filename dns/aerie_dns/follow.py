@@ -31,6 +31,8 @@ from aerie_dns.logic.managed import Wanted
 
 LOG = logging.getLogger(__name__)
 SERVER, PORT, FLOATING_IP = "server", "port", "floatingip"
+GONE = ("DELETED", "SOFT_DELETED")
+COMPUTE_VERSION = "2.90"  # shows the hostname
 SOURCES = [SERVER, PORT, FLOATING_IP]
 Json = Mapping[str, Any]
 
@@ -86,7 +88,7 @@ def _owner(world: World, port: Json) -> tuple[tuple[str, str] | None, str | None
     label = (port.get("dns_name") or "").lower().rstrip(".") or None
     if str(port.get("device_owner", "")).startswith("compute:"):
         server = world.servers.get(port.get("device_id", ""))
-        if server is None or server["status"] in ("DELETED", "SOFT_DELETED"):
+        if server is None or server["status"] in GONE or server.get("OS-EXT-STS:task_state") == "deleting":
             return None, None
         own = server.get("OS-EXT-SRV-ATTR:hostname") or server["name"]
         return (SERVER, server["id"]), label or names.host_label(own)
@@ -115,19 +117,33 @@ def _add_floatingip(
         found[source].append(Named(chosen, where or None, floatingip["floating_ip_address"], owners, True))
 
 
-class Zones:
-    """The zones names are looked up in, read once for any number of them."""
+def _absolute(name: str) -> str:
+    return name.lower() if name.endswith(".") else name.lower() + "."
 
-    def __init__(self, svc: Dns, conn: Connection) -> None:
-        self._svc = svc
+
+class Zones:
+    """The zones that these addresses' names may belong to, read at once however many they are."""
+
+    def __init__(self, svc: Dns, conn: Connection, addresses: Iterable[Named]) -> None:
         self._default = svc.conf.sink.zone
+        projects, candidates = set(), set()
+        for named in addresses:
+            projects.update(named.projects)
+            if named.domain is not None:
+                candidates.update((_absolute(named.domain), *names.ancestors(_absolute(named.domain))))
+            elif self._default:
+                candidates.add(self._named_default(named.projects[0]))
         self._by_name: dict[str, Zone] = {}
         self._of_project: dict[str, list[Zone]] = defaultdict(list)
-        for zone in db_zones.NOUN.all(conn, type="PRIMARY"):
+        for zone in db_zones.candidates(conn, projects, candidates):
             if zone.action != states.DELETE:
                 self._by_name[zone.name] = zone
                 self._of_project[zone.project_id].append(zone)
-        self._shared = {(share.zone_id, share.target_project_id) for share in db_nouns.SHARE.all(conn)}
+        shares = db_nouns.SHARE.all(conn, target_project_id=list(projects))
+        self._shared = {(share.zone_id, share.target_project_id) for share in shares}
+
+    def _named_default(self, project_id: str) -> str:
+        return _absolute(str(self._default) % {"project_id": project_id})
 
     def _usable(self, zone: Zone, projects: Iterable[str]) -> bool:
         return any(zone.project_id == p or (zone.id, p) in self._shared for p in projects)
@@ -135,8 +151,7 @@ class Zones:
     def default(self, project_id: str) -> Zone | None:
         """The zone for names that nothing else decides."""
         if self._default:
-            named = str(self._default) % {"project_id": project_id}
-            zone = self._by_name.get(named if named.endswith(".") else named + ".")
+            zone = self._by_name.get(self._named_default(project_id))
             return zone if zone is not None and self._usable(zone, [project_id]) else None
         mine = [z for z in self._of_project[project_id] if not z.name.endswith((".in-addr.arpa.", ".ip6.arpa."))]
         marked = [z for z in mine if z.attributes.get("auto", "").lower() == "true"]
@@ -147,8 +162,7 @@ class Zones:
         if named.domain is None:
             zone = self.default(named.projects[0])
             return (zone, f"{named.label}.{zone.name}") if zone else None
-        domain = named.domain.lower()
-        domain = domain if domain.endswith(".") else domain + "."
+        domain = _absolute(named.domain)
         for candidate in (domain, *names.ancestors(domain)):
             zone = self._by_name.get(candidate)
             if zone is not None:
@@ -184,7 +198,8 @@ class Follower:
 
     def world(self, ctx: Context) -> World:
         """Everything."""
-        servers = self._svc.clients["compute"].pages("/servers/detail?all_tenants=True", "servers", ctx)
+        compute, path = self._svc.clients["compute"], "/servers/detail?all_tenants=True"
+        servers = compute.pages(path, "servers", ctx, microversion=COMPUTE_VERSION)
         return World(
             {server["id"]: server for server in servers},
             {network["id"]: network for network in self._network("/networks", "networks", ctx)},
@@ -195,7 +210,8 @@ class Follower:
     def around_server(self, ctx: Context, server_id: str) -> World:
         """One server, its ports and their networks and floating IPs."""
         try:
-            server = self._svc.clients["compute"].get(f"/servers/{server_id}", ctx)["server"]
+            compute = self._svc.clients["compute"]
+            server = compute.get(f"/servers/{server_id}", ctx, microversion=COMPUTE_VERSION)["server"]
         except RemoteError as error:
             if error.status == 404:
                 return World()
@@ -234,7 +250,7 @@ class Follower:
         with svc.db.write() as conn:
             if event_id is not None and outbox.seen_event(conn, event_id):
                 return False
-            records = wanted(svc, conn, Zones(svc, conn), ctx, found) if found else []
+            records = wanted(svc, conn, Zones(svc, conn, found), ctx, found) if found else []
             changed = managed.set_in(svc, conn, ctx, source, source_id, records)
         if changed:
             LOG.info("%s %s has %d records", source, source_id, len(records))
@@ -244,7 +260,7 @@ class Follower:
         """The sources whose records are not what they are to be, by one look at everything."""
         target = sources(self.world(ctx), self._svc.conf.sink.address_records)
         with self._svc.db.write() as conn:
-            zones = Zones(self._svc, conn)
+            zones = Zones(self._svc, conn, (named for found in target.values() for named in found))
             present = db_managed.sources(conn, SOURCES)
             differ = []
             for key in sorted(target.keys() | present.keys()):

@@ -100,6 +100,12 @@ def of_name(conn: sa.Connection, name: str, among: Iterable[str] | None = None) 
     return max(candidates, key=lambda zone: len(zone.name), default=None)
 
 
+def candidates(conn: sa.Connection, project_ids: Iterable[str], zone_names: Iterable[str]) -> list[Zone]:
+    """Primary zones of these projects, and those of these names."""
+    either = sa.or_(ZONES.c.project_id.in_(list(project_ids)), ZONES.c.name.in_(list(zone_names)))
+    return NOUN.all(conn, either, type="PRIMARY")
+
+
 def claim(conn: sa.Connection, project_id: str, limit: int) -> bool:
     """Count one more zone of the project, unless that makes more than `limit` (-1: no limit)."""
     insert_if_absent(conn, USAGES, {"project_id": project_id, "zones": 0})
