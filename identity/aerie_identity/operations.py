@@ -235,6 +235,8 @@ TABLE = Table("identity", [
               rules.ADMIN, status=201),
     Operation("GET", "/v3/roles/{prior_role_id}/implies/{implied_role_id}", roles.show_implied,
               "identity:get_implied_role", rules.SYSTEM_READER),
+    Operation("HEAD", "/v3/roles/{prior_role_id}/implies/{implied_role_id}", roles.check_implied,
+              "identity:check_implied_role", rules.SYSTEM_READER, status=204),
     Operation("DELETE", "/v3/roles/{prior_role_id}/implies/{implied_role_id}", roles.unimply,
               "identity:delete_implied_role", rules.ADMIN, status=204),
 

@@ -85,6 +85,11 @@ def show_implied(req: Request, prior_role_id: str, implied_role_id: str) -> dict
     raise Missing("implied role", implied_role_id)
 
 
+def check_implied(req: Request, prior_role_id: str, implied_role_id: str) -> None:
+    """Check that a role implies another."""
+    show_implied(req, prior_role_id, implied_role_id)
+
+
 def unimply(req: Request, prior_role_id: str, implied_role_id: str) -> None:
     """Make a role imply another no longer."""
     logic.unimply(req.svc, req.ctx, prior_role_id, implied_role_id)

@@ -40,9 +40,9 @@ def _subject(req: Request) -> tuple[str, TokenBody]:
     if not token:
         raise BadRequest("The header X-Subject-Token is missing.")
     body = req.svc.token_cache.validate(token)
-    req.enforce({"target.token.user_id": body["user"]["id"] if body else None})
     if not isinstance(body, TokenBody):
         raise NotFound("Could not find token.")
+    req.enforce({"target.token.user_id": body["user"]["id"]})
     return token, body
 
 

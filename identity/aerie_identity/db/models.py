@@ -143,6 +143,7 @@ class Credential:
     type: str
     encrypted_blob: str
     project_id: str | None = None
+    access_hash: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 

@@ -230,6 +230,7 @@ credentials = sa.Table(
     sa.Column("user_id", Id, nullable=False, index=True),
     sa.Column("project_id", Id, nullable=True, index=True),
     sa.Column("type", sa.String(255), nullable=False),
+    sa.Column("access_hash", sa.String(64), nullable=True, unique=True),
     sa.Column("encrypted_blob", BigText, nullable=False),
     _extra(),
 )

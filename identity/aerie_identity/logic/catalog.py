@@ -15,7 +15,7 @@ from aerie_common.listing import Listing
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import ENDPOINTS, REGIONS, SERVICES, Endpoint, Region, Service
 from aerie_identity.db.store import Page
-from aerie_identity.errors import Duplicate, Missing
+from aerie_identity.errors import Missing
 from aerie_identity.logic.catalogs import BLANKS, blanks
 from aerie_identity.logic.common import new_id, overlay, unique
 
@@ -129,7 +129,7 @@ def delete_service(svc: Identity, ctx: Context, id: str) -> None:
         load_service(conn, id)
         limited = sa.select(sa.literal(1)).where(t.registered_limits.c.service_id == id)
         if conn.execute(limited).first():
-            raise Duplicate("service", id, "registered limits of the service")
+            raise Forbidden(f"Service {id} has registered limits.")
         SERVICES.delete(conn, t.services.c.id == id)
         svc.epoch.bump(conn)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Credentials of users for other things than logging in by password: EC2 keys, TOTP secrets, anything else.
 
-Invariants: the blob is encrypted at rest; the owner never changes; the id of an EC2 credential is the SHA-256 of its
-access key, so that access keys are unique; delegated tokens make none.
+Invariants: the blob is encrypted at rest; the owner never changes; access keys of EC2 credentials are unique, by their
+SHA-256; delegated tokens make none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _c = t.credentials.c
 
 
-def ec2_id(access: str) -> str:
+def hashed(access: str) -> str:
     return hashlib.sha256(access.encode()).hexdigest()
 
 
@@ -67,13 +67,14 @@ def create(svc: Identity, ctx: Context, values: dict[str, Any]) -> Credential:
     refuse_trust(ctx, "credentials")
     blob = values["blob"]
     text = blob if isinstance(blob, str) else orjson.dumps(blob).decode()
-    id = new_id()
+    access = None
     if values["type"] == "ec2":
         if not values.get("project_id"):
             raise BadRequest("An EC2 credential needs a project_id.")
-        id = ec2_id(_ec2_blob(text)["access"])
+        access = hashed(_ec2_blob(text)["access"])
     row = Credential(
-        id=id,
+        id=access or new_id(),
+        access_hash=access,
         user_id=values["user_id"],
         type=values["type"],
         encrypted_blob=svc.credential_box.seal(text),
@@ -90,7 +91,7 @@ def _store(svc: Identity, row: Credential) -> None:
         USERS.need(conn, row.user_id, lambda: Missing("user", row.user_id))
         if limit >= 0 and len(CREDENTIALS.all(conn, _c.user_id == row.user_id)) >= limit:
             raise LimitReached(noun="credentials", limit=limit)
-        with unique("credential", row.id, "ID"):
+        with unique("credential", row.id, "access key"):
             CREDENTIALS.insert(conn, row)
 
 
@@ -98,8 +99,8 @@ def _store(svc: Identity, row: Credential) -> None:
 def update(
     svc: Identity, ctx: Context, id: str, values: dict[str, Any], allowed: Callable[[Credential], None]
 ) -> Credential:
-    """Change a credential; `allowed` refuses when the caller may not have it as it would be. Owner and, of EC2
-    credentials, access key and delegation stay as they are."""
+    """Change a credential; `allowed` refuses when the caller may not have it as it would be. The owner and, of EC2
+    credentials, the delegation stay as they are."""
     refuse_restricted(ctx, "credentials")
     with svc.db.write() as conn:
         row = _load(conn, id)
@@ -111,13 +112,16 @@ def update(
             blob = values["blob"]
             text = blob if isinstance(blob, str) else orjson.dumps(blob).decode()
             if kind == "ec2":
-                _same_delegation(_ec2_blob(text), row, svc)
+                new = _ec2_blob(text)
+                _same_delegation(new, row, svc)
+                changes["access_hash"] = hashed(new["access"])
             changes["encrypted_blob"] = svc.credential_box.seal(text)
         if kind == "ec2" and not changes.get("project_id", row.project_id):
             raise BadRequest("An EC2 credential needs a project_id.")
         if values.get("extra"):
             changes["extra"] = overlay(row.extra, values["extra"])
-        CREDENTIALS.update(conn, id, **changes)
+        with unique("credential", id, "access key"):
+            CREDENTIALS.update(conn, id, **changes)
         found = _load(conn, id)
         allowed(found)
     return found
@@ -127,7 +131,7 @@ def _same_delegation(new: dict[str, Any], row: Credential, svc: Identity) -> Non
     if row.type != "ec2":
         return
     old = _ec2_blob(svc.credential_box.open(row))
-    for name in ("access", "trust_id", "app_cred_id", "access_token_id"):
+    for name in ("trust_id", "app_cred_id", "access_token_id"):
         if new.get(name) != old.get(name):
             raise BadRequest(f"{name} of an EC2 credential cannot be changed.")
 
@@ -154,8 +158,10 @@ def create_ec2(svc: Identity, ctx: Context, user_id: str, project_id: str) -> tu
         if not grants.role_ids(conn, user_id, grants.on_project(project)):
             raise Forbidden("The user has no role on the project.")
     blob = {"access": secrets.token_hex(16), "secret": secrets.token_hex(16), "trust_id": None}
+    access = hashed(str(blob["access"]))
     row = Credential(
-        id=ec2_id(str(blob["access"])),
+        id=access,
+        access_hash=access,
         user_id=user_id,
         type="ec2",
         encrypted_blob=svc.credential_box.seal(orjson.dumps(blob).decode()),
@@ -174,7 +180,7 @@ def list_ec2(svc: Identity, user_id: str) -> list[tuple[Credential, dict[str, An
 
 def show_ec2(svc: Identity, user_id: str | None, access: str) -> tuple[Credential, dict[str, Any]]:
     with svc.db.read() as conn:
-        row = CREDENTIALS.get(conn, ec2_id(access))
+        row = CREDENTIALS.one(conn, _c.access_hash == hashed(access))
     if row is None or row.type != "ec2" or (user_id is not None and row.user_id != user_id):
         raise NotFound("Could not find credential.")
     return row, orjson.loads(svc.credential_box.open(row))

@@ -278,7 +278,7 @@ def _effective(
             for target_type, target_id in reach(grant):
                 base = Line("user", user_id, target_type, target_id, grant.role_id, grant, by_group)
                 for role_id in graph.expand([grant.role_id]):
-                    if query.role_id and role_id != query.role_id:
+                    if graph.roles[role_id].domain_id or (query.role_id and role_id != query.role_id):
                         continue
                     prior = grant.role_id if role_id != grant.role_id else None
                     lines.append(replace(base, role_id=role_id, prior_role_id=prior))

@@ -114,8 +114,8 @@ def imply(svc: Identity, ctx: Context, prior_id: str, implied_id: str) -> tuple[
         prior, then = load(conn, prior_id), load(conn, implied_id)
         if then.name == NEVER_IMPLIED and not then.domain_id:
             raise Forbidden(f"The role {NEVER_IMPLIED} cannot be implied by another.")
-        if then.domain_id and then.domain_id != prior.domain_id:
-            raise Forbidden("A role of no domain, or of another, cannot imply a role of a domain.")
+        if then.domain_id and not prior.domain_id:
+            raise Forbidden("A role of no domain cannot imply a role of a domain.")
         if prior_id == implied_id or RoleGraph.load(conn).implies(implied_id, prior_id):
             raise Forbidden("A role cannot imply itself, not even by way of others.")
         insert_if_absent(conn, t.implied_roles, {"prior_role_id": prior_id, "implied_role_id": implied_id})

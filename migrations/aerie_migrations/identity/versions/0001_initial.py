@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = '0001'
+revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -25,9 +25,11 @@ def upgrade() -> None:
     sa.Column('user_id', sa.String(length=64), nullable=False),
     sa.Column('project_id', sa.String(length=64), nullable=True),
     sa.Column('type', sa.String(length=255), nullable=False),
+    sa.Column('access_hash', sa.String(length=64), nullable=True),
     sa.Column('encrypted_blob', sa.Text().with_variant(mysql.MEDIUMTEXT(), 'mariadb').with_variant(mysql.MEDIUMTEXT(), 'mysql'), nullable=False),
     sa.Column('extra', sa.Text().with_variant(mysql.MEDIUMTEXT(), 'mariadb').with_variant(mysql.MEDIUMTEXT(), 'mysql'), nullable=False),
-    sa.PrimaryKeyConstraint('id')
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('access_hash')
     )
     op.create_index(op.f('ix_credentials_project_id'), 'credentials', ['project_id'], unique=False)
     op.create_index(op.f('ix_credentials_user_id'), 'credentials', ['user_id'], unique=False)
