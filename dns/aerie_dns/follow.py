@@ -126,7 +126,8 @@ class Zones:
 
     def __init__(self, svc: Dns, conn: Connection, addresses: Iterable[Named]) -> None:
         self._default = svc.conf.sink.zone
-        projects, candidates = set(), set()
+        projects: set[str] = set()
+        candidates: set[str] = set()
         for named in addresses:
             projects.update(named.projects)
             if named.domain is not None:
