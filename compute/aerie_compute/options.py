@@ -6,9 +6,6 @@ from __future__ import annotations
 from oslo_config import cfg
 
 from aerie_common import config
-from aerie_compute.agent import options as agent
-from aerie_compute.console import options as console
-from aerie_compute.metadata import options as metadata
 
 DEFAULT_OPTS = [
     cfg.StrOpt("default_availability_zone", default="nova", help="Zone of hosts whose aggregates name none."),
@@ -16,7 +13,6 @@ DEFAULT_OPTS = [
     cfg.IntOpt("service_down_time", default=60, min=1, help="Seconds of silence after which a daemon counts as down."),
     cfg.IntOpt("instance_build_timeout", default=600, min=10, help="Seconds within which a server is built or ERROR."),
     cfg.IntOpt("shutdown_timeout", default=60, min=0, help="Seconds a guest has to shut down when asked."),
-    cfg.IntOpt("rpc_workers", default=8, min=1, help="Messages one conductor or scheduler works on at a time."),
     cfg.IntOpt("build_attempts", default=3, min=1, help="Hosts tried before a build is given up."),
     cfg.StrOpt("instance_name_template", default="instance-{short_id}", help="What the hypervisor calls a guest."),
     cfg.StrOpt("dhcp_domain", default="", help="Domain appended to host names in metadata."),
@@ -57,7 +53,4 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
     ("quota", QUOTA_OPTS),
     ("console", CONSOLE_OPTS),
     ("placement", PLACEMENT_OPTS),
-    *agent.OPTIONS,
-    *console.OPTIONS,
-    *metadata.OPTIONS,
 )

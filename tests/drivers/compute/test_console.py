@@ -178,7 +178,7 @@ def test_serial_line_through_relay_and_proxy(proxy: ConsoleProxy, tokens: Tokens
         offer = relay.offer(Endpoint("127.0.0.1", line.port), "127.0.0.1")
         tokens.known["t2"] = Target(offer["host"], offer["port"], offer["secret"])
         client = Client(proxy, "/?token=t2")
-        assert b"login:" in client.read(10)
+        assert client.read(15) == b"\r\nweb-1 login: "
         client.send(b"root\r")
         assert b"root" in client.read(4)
         client.close()

@@ -19,7 +19,7 @@ import pytest
 import webob
 
 from aerie_common import config
-from aerie_compute import options
+from aerie_compute.daemons import SPEC
 from aerie_compute.drivers import config_drive
 from aerie_compute.logic.metadata import InstanceFacts
 from aerie_compute.metadata import documents
@@ -86,7 +86,7 @@ class Api:
     def __init__(self, facts: InstanceFacts | None = FACTS, secret: str = SECRET) -> None:
         self.loads: list[str] = []
         self.conf = config.load(
-            config.new(options.OPTIONS),
+            SPEC.new_conf(),
             [],
             {(None, "metadata_proxy_shared_secret"): secret, (None, "dhcp_domain"): "cloud.example.org"},
         )
