@@ -18,6 +18,7 @@ from oslo_messaging import MessageDeliveryFailure
 
 from aerie_common.context import admin_context, set_current
 from aerie_common.db import Database
+from aerie_common.errors import ServiceUnavailable
 from aerie_common.lease import Lease
 
 LOG = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Reconciler:
         except Exception as error:
             self.failures += 1
             self.last_error = f"{type(error).__name__}: {error}"
-            expected = isinstance(error, (DBConnectionError, MessageDeliveryFailure))  # the message says it all
+            expected = isinstance(error, (DBConnectionError, MessageDeliveryFailure, ServiceUnavailable))  # the text says it all
             text = "Reconciler %s failed (%d in a row): %s"
             LOG.error(text, self.name, self.failures, self.last_error, exc_info=not expected)
             return False
