@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import gc
 import grp
+import importlib
 import logging
 import os
+import pkgutil
 import pwd
 import signal
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +115,17 @@ class _Child(cotyledon.Service):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def preload(names: Iterable[str]) -> None:
+    """Import every module of these packages, so that children forked afterwards share the memory of all of them."""
+    for name in names:
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            try:
+                importlib.import_module(module.name)
+            except ImportError as e:
+                LOG.debug("%s is not preloaded: %s", module.name, e)  # its library is an extra that is not installed
+
+
 def run_many(chosen: list[tuple[ServiceSpec, Daemon]], config_dir: Path, title: str = "aerie") -> None:
     """Run daemons as children of this process until SIGTERM."""
     manager = cotyledon.ServiceManager(graceful_shutdown_timeout=20)
@@ -125,6 +139,7 @@ def run_many(chosen: list[tuple[ServiceSpec, Daemon]], config_dir: Path, title: 
         manager.add(_Child, workers=workers, args=(spec, daemon, config_dir, ready_write))
     watcher = threading.Thread(target=_announce, args=(ready_read, children), daemon=True)
     watcher.start()
+    preload(["aerie_common", *sorted({f"aerie_{spec.name}" for spec, _ in chosen})])
     gc.collect()
     gc.freeze()
     manager.run()
