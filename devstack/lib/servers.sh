@@ -120,6 +120,9 @@ start_libvirt() {
         systemctl start virtlogd.socket libvirtd.socket libvirtd.service
     elif ! libvirt_up > /dev/null 2>&1; then
         remember_started libvirtd
+        # libvirt probes QEMU as root, but judges /dev/kvm as QEMU's user would see it; where the two differ it probes
+        # again at every question, for seconds. udev would have given the device to this group.
+        [ ! -c /dev/kvm ] || { chgrp kvm /dev/kvm; chmod 660 /dev/kvm; }
         [ -e /run/libvirt/virtlogd-sock ] && pgrep -x virtlogd > /dev/null || virtlogd -d
         libvirtd -d
     fi
