@@ -8,7 +8,7 @@ PACKAGES_BASE=(
     mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3
 )
 PACKAGES_LIBVIRT=(
-    qemu-system-x86 libvirt-daemon-system libvirt-clients
+    qemu-system-x86 libvirt-daemon-system libvirt-clients novnc
     dnsmasq-base iptables nftables ipset conntrack radvd
     cpio mtools syslinux dropbear-bin
 )
