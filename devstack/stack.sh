@@ -78,6 +78,7 @@ begin start_powerdns "PowerDNS" "run 'pdns_server --config-name=aerie --daemon=n
 if [ "$HYPERVISOR" = libvirt ]; then
     begin start_libvirt "libvirt" "run 'libvirtd' in the foreground, or read journalctl -u libvirtd."
 fi
+begin unpack_novnc "noVNC" "$APT_HINT"
 begin build_image "guest image" "run $HERE/build-guest-image.sh --force to see all it says."
 
 for name in start_mariadb start_memcached start_powerdns; do finish $name; done
@@ -87,6 +88,7 @@ finish make_virtualenv
 step sync_schemas "database schemas" "'$VENV/bin/aerie db version' shows where each database is."
 step bootstrap_identity "first users and catalog" "$VENV/bin/aerie bootstrap --help"
 finish start_rabbitmq
+finish unpack_novnc
 [ "$HYPERVISOR" != libvirt ] || step make_public_bridge "external bridge" "does the kernel have bridges? Try: ip link add $PUBLIC_BRIDGE type bridge"
 step start_daemons "daemons" "read $LOGS/ or journalctl -u 'aerie-*', then: $VENV/bin/aerie status"
 write_client_files

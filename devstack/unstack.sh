@@ -150,7 +150,7 @@ remove_files() {
     rm -rf "$HERE/.state" "$HERE/openrc" "$HERE/admin-openrc" "$HERE/clouds.yaml"
     [ ! -L /usr/local/bin/aerie ] || rm -f /usr/local/bin/aerie
     if [ "$KEEP" = no ]; then
-        rm -rf "$VENV" "$CLIENT" /var/cache/aerie
+        rm -rf "$VENV" "$CLIENT" "$CACHE"
         rmdir --ignore-fail-on-non-empty "${VENV%/*}" 2> /dev/null
     fi
     if getent passwd aerie > /dev/null; then userdel aerie; fi

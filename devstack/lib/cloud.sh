@@ -26,7 +26,7 @@ make_account() {
 write_configuration() {
     local values=() name file text changed=0
     values=(
-        "REGION=$REGION" "HOST_IP=$HOST_IP" "HOST=$(hostname -s)" "STATE=$STATE" "ETC=$ETC" "RUN=$RUN"
+        "REGION=$REGION" "HOST_IP=$HOST_IP" "HOST=$(hostname -s)" "STATE=$STATE" "NOVNC=$NOVNC"
         "TRANSPORT_URL=$(transport_url)" "PDNS_API_KEY=$(secret PDNS_API_KEY)"
         "METADATA_SECRET=$(secret METADATA_SECRET)" "DASHBOARD_SECRET=$(secret DASHBOARD_SECRET)"
         "COMPUTE_DRIVER=$HYPERVISOR" "NETWORK_DRIVER=$([ "$HYPERVISOR" = libvirt ] && echo bridge || echo fake)"

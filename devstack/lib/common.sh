@@ -6,6 +6,7 @@ STATE=/var/lib/aerie
 RUN=/run/aerie
 LOGS=/var/log/aerie
 INSTALL_LOGS=$LOGS/install
+CACHE=/var/cache/aerie
 SECRETS=$ETC/secrets.env
 STARTED=$STATE/install/started   # servers that were not running before; unstack.sh stops these and no others
 

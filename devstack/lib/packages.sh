@@ -8,7 +8,7 @@ PACKAGES_BASE=(
     mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3
 )
 PACKAGES_LIBVIRT=(
-    qemu-system-x86 libvirt-daemon-system libvirt-clients novnc
+    qemu-system-x86 libvirt-daemon-system libvirt-clients
     dnsmasq-base iptables nftables ipset conntrack radvd
     cpio mtools syslinux dropbear-bin
 )
@@ -65,6 +65,30 @@ install_packages() {
     fi
     apt_install "${wanted[@]}"
     ! has_systemd || for name in "${unwanted[@]}"; do systemctl disable -q "$name" || true; done
+}
+
+# noVNC's files are all that is wanted of its package, which would bring Node.js along: unpacked, not installed.
+NOVNC=/usr/share/novnc
+[ -d "$NOVNC" ] || NOVNC=$STATE/novnc
+
+unpack_novnc() {
+    local work deb
+    if [ -e "$NOVNC/vnc_lite.html" ]; then
+        note "$NOVNC"
+        return 0
+    fi
+    mkdir -p "$CACHE"
+    deb=$(find "$CACHE" -maxdepth 1 -name 'novnc_*.deb' | head -n 1)
+    if [ -z "$deb" ]; then
+        (cd "$CACHE" && apt-get -qq -o APT::Sandbox::User=root download novnc)
+        deb=$(find "$CACHE" -maxdepth 1 -name 'novnc_*.deb' | head -n 1)
+    fi
+    work=$(mktemp -d)
+    dpkg -x "$deb" "$work"
+    mv "$work/usr/share/novnc" "$NOVNC"
+    rm -rf "$work"
+    chmod -R a+rX "$NOVNC"
+    note "$NOVNC"
 }
 
 # libvirt's Python binding comes from Debian, built for the very library that is installed: nothing to compile.

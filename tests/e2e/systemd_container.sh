@@ -25,7 +25,7 @@ TOOLS=(debootstrap systemd-container)
 
 # The packages that stack.sh asks for, from its own lists.
 stack_packages() {
-    bash -c 'HYPERVISOR=libvirt VENV_GIVEN=; . "$1/devstack/lib/packages.sh"; python_packages; wanted_packages' - "$TREE"
+    bash -c 'HYPERVISOR=libvirt VENV_GIVEN=; . "$1/devstack/lib/common.sh"; . "$1/devstack/lib/packages.sh"; python_packages; wanted_packages' - "$TREE"
 }
 
 prepare() {
@@ -54,6 +54,7 @@ prepare() {
     mkdir -p "$BASE/var/cache/aerie" "$CACHE/wheels"
     "$TREE/devstack/build-guest-image.sh" > /dev/null
     cp -u /var/cache/aerie/*.deb "$BASE/var/cache/aerie/"
+    (cd "$BASE/var/cache/aerie" && apt-get -qq -o APT::Sandbox::User=root download novnc >&2)
     /usr/bin/python3 -m venv "$CACHE/venv"
     "$CACHE/venv/bin/pip" install -q --disable-pip-version-check --upgrade pip
     "$CACHE/venv/bin/pip" wheel -qq --disable-pip-version-check --wheel-dir "$CACHE/wheels" \
