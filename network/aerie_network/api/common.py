@@ -55,7 +55,7 @@ def wanted(req: Request, resource: Resource, *, check: bool = True) -> tuple[lis
         values.pop("tenant_id", None)
         if check:
             target = {"project_id": project_id, "tenant_id": project_id}
-            guard.check_fields(req.svc, req.ctx, resource, item, target)
+            guard.check_fields(req.svc, req.ctx, resource, item, target, new=True)
         found.append({**values, "project_id": project_id})
     return found, many
 

@@ -62,4 +62,4 @@ def find(conn: sa.Connection, host: str, role: str) -> Agent | None:
 def tunnel_ips(conn: sa.Connection) -> dict[str, str]:
     """Host -> address of its tunnels."""
     query = sa.select(_A.host, _A.tunnel_ip).where(_A.role == "l2", _A.tunnel_ip != "")
-    return dict(conn.execute(query).tuples())
+    return dict(conn.execute(query).tuples().all())

@@ -76,7 +76,7 @@ def forget_changes(conn: sa.Connection) -> dict[str, int]:
     """Something that concerns every document changed: every host fetches its whole state next."""
     conn.execute(sa.update(tables.host_states).values(revision=_S.revision + 1))
     conn.execute(sa.delete(tables.host_changes))
-    return dict(conn.execute(sa.select(_S.host, _S.revision)).tuples())
+    return dict(conn.execute(sa.select(_S.host, _S.revision)).tuples().all())
 
 
 def prune(conn: sa.Connection, keep: int = KEEP_CHANGES) -> int:

@@ -176,7 +176,7 @@ class Store(Generic[T]):
         full = limit is not None and len(rows) == limit
         if listing.page_reverse:
             items.reverse()
-            before, after = full, bool(items)
+            before, after = full, marker is not None and bool(items)
         else:
             before, after = marker is not None and bool(items), full
         return Page(items, items[-1].id if after else None, items[0].id if before else None)

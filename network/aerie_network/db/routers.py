@@ -151,7 +151,7 @@ def gateway_of_subnet(conn: sa.Connection, subnet_ids: Iterable[str]) -> dict[st
         .join(tables.ports, _P.id == _A.port_id)
         .where(_P.device_owner == states.ROUTER_INTERFACE, _A.subnet_id.in_(list(subnet_ids)))
     )
-    return dict(conn.execute(query).tuples())
+    return dict(conn.execute(query).tuples().all())
 
 
 def floating_in_use_on_subnet(conn: sa.Connection, router_id: str, subnet_id: str) -> bool:

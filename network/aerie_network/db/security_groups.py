@@ -200,7 +200,7 @@ def rule_count(conn: sa.Connection, group_id: str) -> dict[str, int]:
     query = sa.select(_R.project_id, sa.func.count()).where(
         sa.or_(_R.security_group_id == group_id, _R.remote_group_id == group_id)
     )
-    return dict(conn.execute(query.group_by(_R.project_id)).tuples())
+    return dict(conn.execute(query.group_by(_R.project_id)).tuples().all())
 
 
 def address_group_in_use(conn: sa.Connection, group_id: str) -> bool:

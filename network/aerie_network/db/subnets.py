@@ -61,7 +61,7 @@ def _children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[di
     tags = load_tags(conn, [row["id"] for row in rows])
     n = tables.networks.c
     wanted = {row["network_id"] for row in rows}
-    external = dict(conn.execute(sa.select(n.id, n.external).where(n.id.in_(wanted))).tuples())
+    external = dict(conn.execute(sa.select(n.id, n.external).where(n.id.in_(wanted))).tuples().all())
     return [
         {"tags": tuple(tags.get(row["id"], ())), "external": external.get(row["network_id"], False)} for row in rows
     ]
@@ -129,4 +129,4 @@ def holder(conn: sa.Connection, subnet_id: str, address: str) -> tuple[str, str]
 def usage(conn: sa.Connection, subnet_ids: Iterable[str]) -> dict[str, int]:
     """Addresses given out, by subnet."""
     query = sa.select(_A.subnet_id, sa.func.count()).where(_A.subnet_id.in_(list(subnet_ids))).group_by(_A.subnet_id)
-    return dict(conn.execute(query).tuples())
+    return dict(conn.execute(query).tuples().all())

@@ -133,7 +133,7 @@ def create(svc: NetworkService, ctx: Context, values: dict[str, Any], sent: dict
         if not network.external:
             raise BadRequest(f"Network {network_id} is not a valid external network.")
         target = {"project_id": ctx.project_id, "tenant_id": ctx.project_id}
-        guard.check_fields(svc, ctx, FLOATING_IP, sent, target)
+        guard.check_fields(svc, ctx, FLOATING_IP, sent, target, new=True)
         security_groups.ensure_default(work, values["project_id"])
         subnets = [s for s in subnets_db.of_network(conn, network_id) if s.ip_version == 4]
         address, subnet_id = values.pop("floating_ip_address", None), values.pop("subnet_id", None)

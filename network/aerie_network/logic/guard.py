@@ -22,18 +22,26 @@ def check_owner(svc: NetworkService, ctx: Context, rule: str, found: Any) -> Non
 
 
 def check_fields(
-    svc: NetworkService, ctx: Context, resource: Resource, sent: Mapping[str, Any], target: Mapping[str, Any]
+    svc: NetworkService,
+    ctx: Context,
+    resource: Resource,
+    sent: Mapping[str, Any],
+    target: Mapping[str, Any],
+    *,
+    new: bool = False,
 ) -> None:
     """May the caller send these attributes? PolicyNotAuthorized names the first that is not theirs to set.
 
-    An attribute sent with the value it has anyway by default is no use of a right (clients send such)."""
-    for name in sent:
+    new=True: an attribute that has the value it would get anyway is no use of a right (clients send such)."""
+    for name, value in sent.items():
         field = resource.fields.get(name)
         if field is None or not field.policy:
             continue
-        harmless = (False, None, "", "False", "false")
-        if sent[name] in harmless and field.default in (False, "", None) and not isinstance(sent[name], (dict, list)):
-            continue
+        if new:
+            plain = field.convert(value) if field.convert and value is not None else value
+            default = field.default() if callable(field.default) else field.default
+            if plain == default or (plain is None and name not in resource.defaults()):
+                continue
         svc.policy.check(ctx, field.policy, target)
 
 

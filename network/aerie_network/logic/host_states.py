@@ -236,7 +236,7 @@ class _Builder:
             return {}
         network_ids = [row.network_id for row in rows]
         n = tables.networks.c
-        domains = dict(self._conn.execute(sa.select(n.id, n.dns_domain).where(n.id.in_(network_ids))).tuples())
+        domains = dict(self._conn.execute(sa.select(n.id, n.dns_domain).where(n.id.in_(network_ids))).tuples().all())
         inside = [s for s in self._subnets.values() if s.network_id in domains]
         routed = routers_db.gateway_of_subnet(self._conn, [s.id for s in inside])
         by_network: dict[str, list[base.DhcpHost]] = {}
@@ -330,7 +330,7 @@ class _Builder:
             for row in conn.execute(query.order_by(r.id)):
                 by_group.setdefault(row.security_group_id, []).append(_rule(row))
         g = tables.security_groups.c
-        stateful = dict(conn.execute(sa.select(g.id, g.stateful).where(g.id.in_(sorted(shown)))).tuples())
+        stateful = dict(conn.execute(sa.select(g.id, g.stateful).where(g.id.in_(sorted(shown)))).tuples().all())
         found = {
             group_id: base.SecurityGroup(group_id, tuple(by_group.get(group_id, ())), flag)
             for group_id, flag in stateful.items()

@@ -128,14 +128,17 @@ class _Pools:
 class Allocator:
     """Gives addresses out within one transaction."""
 
-    def __init__(self, conn: sa.Connection) -> None:
+    def __init__(self, conn: sa.Connection, held: Iterable[db.FixedIp] = ()) -> None:
+        """held: addresses which the ports have already, so that they are not given to them once more."""
         self._conn = conn
+        self._held = list(held)
         self._pools: dict[str, _Pools] = {}
 
     def _of(self, subnet: Subnet) -> _Pools:
         found = self._pools.get(subnet.id)
         if found is None:
-            found = self._pools[subnet.id] = _Pools(subnet, pools_of(subnet))
+            offered = {int(ip_address(address)) for subnet_id, address in self._held if subnet_id == subnet.id}
+            found = self._pools[subnet.id] = _Pools(subnet, pools_of(subnet), offered=offered)
         return found
 
     def _offer(self, want: Want, search: bool) -> tuple[Subnet, str] | None:

@@ -197,7 +197,9 @@ def _check_usable(subnet: Subnet, address: ipaddress.IPv4Address | ipaddress.IPv
         raise InvalidIpForSubnet(ip=str(address))
 
 
-def _check_field_rights(svc: NetworkService, ctx: Context, sent: Mapping[str, Any], network: Network) -> None:
+def _check_field_rights(
+    svc: NetworkService, ctx: Context, sent: Mapping[str, Any], network: Network, *, new: bool = False
+) -> None:
     """Attributes that only some may send, on create, update and in bulk alike."""
     target = {
         "project_id": ctx.project_id,
@@ -205,7 +207,7 @@ def _check_field_rights(svc: NetworkService, ctx: Context, sent: Mapping[str, An
         "network:project_id": network.project_id,
         "network:tenant_id": network.project_id,
     }
-    guard.check_fields(svc, ctx, schema.PORT, sent, target)
+    guard.check_fields(svc, ctx, schema.PORT, sent, target, new=new)
     for item in sent.get("fixed_ips") or ():
         rule = "create_port:fixed_ips:ip_address" if "ip_address" in item else "create_port:fixed_ips:subnet_id"
         if rule.endswith("subnet_id") and network.shared:
@@ -342,7 +344,7 @@ class _Maker:
         work, ctx, svc = self._work, self._ctx, self._work.svc
         network, subnets, _ = self.network(values["network_id"])
         sent = values.pop("sent")
-        _check_field_rights(svc, ctx, sent, network)
+        _check_field_rights(svc, ctx, sent, network, new=True)
         _check_device_owner(ctx, values, network)
         secured = values.pop("port_security_enabled")
         if secured is None:
@@ -357,6 +359,7 @@ class _Maker:
         groups = self._groups_of(values["project_id"], sent, secured, bool(choices), owner)
         values.pop("security_groups", None)
         vnic_type = values.pop("binding:vnic_type", None) or "normal"
+        profile = values.pop("binding:profile", None) or {}
         now, port_id = utcnow(), new_id()
         self._rows.append({
             **values,
@@ -366,16 +369,15 @@ class _Maker:
             "host": host,
             "vnic_type": vnic_type,
             "vif_type": _vif_type(work.conn, host, owner, vnic_type),
-            "profile": values.pop("binding:profile", None) or {},
+            "profile": profile,
             "port_security_enabled": secured,
             "allowed_address_pairs": pairs,
             "extra_dhcp_opts": _dhcp_options(values["extra_dhcp_opts"]),
-            "ip_allocation": "none" if wanted == [] or not choices else "immediate",
+            "ip_allocation": "none" if wanted == [] else "immediate",
             "revision_number": 1,
             "created_at": now,
             "updated_at": now,
         })  # fmt: skip
-        self._rows[-1].pop("binding:profile", None)
         self._groups.append(groups)
         self._wants += [
             ipam.Want(port_id, network.id, candidates, address, position)
@@ -589,7 +591,7 @@ def _change_addresses(
     if not wants and not left:
         return False
     db.remove_addresses(work.conn, before.id, left)
-    given = iter(ipam.Allocator(work.conn).give(wants).get(before.id, ()))
+    given = iter(ipam.Allocator(work.conn, before.fixed_ips).give(wants).get(before.id, ()))
     final = [(item[0], str(item[1])) if isinstance(item[0], str) else next(given) for item in order]
     db.renumber(work.conn, before.id, final)
     row["ip_allocation"] = "immediate" if final else "none"

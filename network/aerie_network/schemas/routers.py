@@ -18,8 +18,7 @@ GATEWAY = schema.obj(
         "enable_snat": common.BOOL,
         "external_fixed_ips": schema.array(schema.obj({"subnet_id": schema.uuid(), "ip_address": common.ADDRESS})),
     },
-    ["network_id"],
-    nullable=True,
+    nullable=True,  # as {} it means: none
 )
 
 

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routers and floating IPs through the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aerie_common.db import count_queries
+
+
+def _attach(bench: Any, router: Any, subnet: Any, expect: int = 200, by: Any = None) -> Any:
+    path = f"/routers/{router['id']}/add_router_interface"
+    return bench.call("PUT", path, {"subnet_id": subnet["id"]}, by=by or bench.owner, expect=expect).json
+
+
+def _detach(bench: Any, router: Any, expect: int = 200, **what: Any) -> Any:
+    return bench.call("PUT", f"/routers/{router['id']}/remove_router_interface", what, expect=expect).json
+
+
+def test_life(bench: Any) -> None:
+    router = bench.make("router", name="r")
+    assert router["status"] == "ACTIVE" and router["external_gateway_info"] is None and router["routes"] == []
+    assert "distributed" not in router and bench.get(f"/routers/{router['id']}", by=bench.admin)["router"]["ha"] is False
+    assert bench.get(f"/routers/{router['id']}")["router"] == router
+    assert bench.change("router", router["id"], name="s", admin_state_up=False)["name"] == "s"
+    bench.call("GET", f"/routers/{router['id']}", by=bench.stranger, expect=404)
+    bench.make("router", expect=403, distributed=True)
+    bench.remove("router", router["id"])
+    assert bench.remove("router", router["id"], expect=404)["type"] == "RouterNotFound"
+
+
+def test_interfaces(bench: Any) -> None:
+    router = bench.make("router")
+    network, subnet = bench.network("10.1.0.0/24")
+    done = _attach(bench, router, subnet)
+    assert done["subnet_id"] == subnet["id"] and done["subnet_ids"] == [subnet["id"]] and done["id"] == router["id"]
+    port = bench.get(f"/ports/{done['port_id']}")["port"]
+    assert port["device_owner"] == "network:router_interface" and port["device_id"] == router["id"]
+    assert port["fixed_ips"] == [{"subnet_id": subnet["id"], "ip_address": "10.1.0.1"}]
+    assert "already has a port" in _attach(bench, router, subnet, 400)["NeutronError"]["message"]
+    _, overlapping = bench.network("10.1.0.128/25")
+    assert "overlaps" in _attach(bench, router, overlapping, 400)["NeutronError"]["message"]
+    assert bench.remove("router", router["id"], expect=409)["type"] == "RouterInUse"
+    assert bench.remove("port", port["id"], expect=409)["type"] == "ServicePortInUse"
+    assert bench.remove("subnet", subnet["id"], expect=409)["type"] == "SubnetInUse"
+    assert bench.remove("network", network["id"], expect=409)["type"] == "NetworkInUse"
+    wrong = _detach(bench, router, 404, subnet_id=overlapping["id"])["NeutronError"]
+    assert wrong["type"] == "RouterInterfaceNotFoundForSubnet"
+    _detach(bench, router, 404, port_id=router["id"])
+    gone = _detach(bench, router, subnet_id=subnet["id"])
+    assert gone["port_id"] == port["id"]
+    bench.call("GET", f"/ports/{port['id']}", expect=404)
+    own = bench.port(network)
+    done = bench.call("PUT", f"/routers/{router['id']}/add_router_interface", {"port_id": own["id"]}, expect=200).json
+    assert done["port_id"] == own["id"]
+    again = bench.call("PUT", f"/routers/{router['id']}/add_router_interface", {"port_id": own["id"]}, expect=409).json
+    assert again["NeutronError"]["type"] == "PortInUse"
+    _detach(bench, router, port_id=own["id"])
+    bench.remove("router", router["id"])
+
+
+def test_others_cannot_plug(bench: Any) -> None:
+    """OSSA-2014-008: nobody attaches somebody else's subnet or port."""
+    network, subnet = bench.network("10.33.0.0/24")
+    port = bench.port(network)
+    theirs = bench.make("router", by=bench.stranger)
+    _attach(bench, theirs, subnet, 404, by=bench.stranger)
+    path = f"/routers/{theirs['id']}/add_router_interface"
+    bench.call("PUT", path, {"port_id": port["id"]}, by=bench.stranger, expect=404)
+    mine = bench.make("router")
+    _attach(bench, mine, subnet, 404, by=bench.stranger)
+    bench.call("PUT", path, {}, by=bench.stranger, expect=400)
+
+
+def test_gateway(bench: Any) -> None:
+    external = bench.outside()
+    router = bench.make("router", external_gateway_info={"network_id": external["id"]})
+    info = router["external_gateway_info"]
+    assert info["network_id"] == external["id"] and info["enable_snat"] is True
+    [fixed] = info["external_fixed_ips"]
+    assert fixed["ip_address"].startswith("172.24.")
+    ports = bench.get(f"/ports?device_id={router['id']}&device_owner=network:router_gateway", by=bench.admin)["ports"]
+    assert len(ports) == 1 and ports[0]["project_id"] == "" and ports[0]["binding:host_id"] == "host-1"
+    assert bench.get(f"/ports?device_id={router['id']}")["ports"] == []  # not the tenant's
+    same = bench.change("router", router["id"], external_gateway_info={"network_id": external["id"]})
+    assert same["external_gateway_info"] == info
+    snat = {"network_id": external["id"], "enable_snat": False}
+    bench.change("router", router["id"], external_gateway_info=snat, expect=403)
+    off = bench.change("router", router["id"], by=bench.admin, external_gateway_info=snat)
+    assert off["external_gateway_info"]["enable_snat"] is False
+    exact = {"network_id": external["id"], "external_fixed_ips": [{"ip_address": "172.24.3.200"}]}
+    bench.change("router", router["id"], external_gateway_info=exact, expect=403)
+    moved = bench.change("router", router["id"], by=bench.admin, external_gateway_info=exact)
+    assert [f["ip_address"] for f in moved["external_gateway_info"]["external_fixed_ips"]] == ["172.24.3.200"]
+    other = bench.make("router")
+    assert bench.change("router", other["id"], by=bench.admin, external_gateway_info=exact, expect=409)["type"] == (
+        "IpAddressAlreadyAllocated"
+    )
+    assert bench.change("router", router["id"], external_gateway_info={})["external_gateway_info"] is None
+    assert bench.get(f"/ports?device_id={router['id']}", by=bench.admin)["ports"] == []
+    inside, _ = bench.network()
+    bench.change("router", router["id"], external_gateway_info={"network_id": inside["id"]}, expect=400)
+    bench.change("router", router["id"], external_gateway_info={"network_id": router["id"]}, expect=404)
+
+
+def test_routes(bench: Any) -> None:
+    network, subnet, router = bench.routed()
+    routes = [{"destination": "10.50.0.0/24", "nexthop": "10.1.0.9"}]
+    assert bench.change("router", router["id"], routes=routes)["routes"] == routes
+    for bad in ("10.9.0.1", "10.1.0.1"):
+        refused = bench.change("router", router["id"], routes=[{"destination": "10.50.0.0/24", "nexthop": bad}], expect=400)
+        assert refused["type"] == "InvalidRoutes"
+    more = [{"destination": "10.51.0.0/24", "nexthop": "10.1.0.9"}]
+    body = {"router": {"routes": more}}
+    assert bench.call("PUT", f"/routers/{router['id']}/add_extraroutes", body, expect=200).json["router"]["routes"] == routes + more
+    left = bench.call("PUT", f"/routers/{router['id']}/remove_extraroutes", {"router": {"routes": routes}}, expect=200).json
+    assert left["router"]["routes"] == more
+    assert _detach(bench, router, 409, subnet_id=subnet["id"])["NeutronError"]["type"] == "RouterInterfaceInUseByRoute"
+    assert bench.change("router", router["id"], routes=None)["routes"] == []
+
+
+def test_floating_ip(bench: Any) -> None:
+    external = bench.outside()
+    network, _, router = bench.routed()
+    port = bench.port(network, device_owner="compute:nova", device_id="server-1")
+    free = bench.make("floatingip", floating_network_id=external["id"])
+    assert free["status"] == "DOWN" and free["port_id"] is None and free["floating_ip_address"].startswith("172.24.")
+    bench.compute_events()
+    tied = bench.change("floatingip", free["id"], port_id=port["id"])
+    assert tied["fixed_ip_address"] == port["fixed_ips"][0]["ip_address"] and tied["router_id"] == router["id"]
+    assert tied["port_details"]["device_id"] == "server-1"
+    assert bench.compute_events() == [("network-changed", "server-1", port["id"])]
+    # Moved by one call, without disassociating first.
+    second = bench.port(network)
+    moved = bench.change("floatingip", free["id"], port_id=second["id"])
+    assert moved["port_id"] == second["id"] and moved["fixed_ip_address"] == second["fixed_ips"][0]["ip_address"]
+    assert bench.change("floatingip", free["id"], description="only this")["port_id"] == second["id"]
+    refused = bench.make("floatingip", floating_network_id=external["id"], port_id=second["id"], expect=409)
+    assert refused["type"] == "FloatingIPPortAlreadyAssociated"
+    busy = bench.change("router", router["id"], external_gateway_info={}, expect=409)
+    assert busy["type"] == "RouterExternalGatewayInUseByFloatingIp"
+    [subnet_id] = bench.get(f"/networks/{network['id']}")["network"]["subnets"]
+    assert _detach(bench, router, 409, subnet_id=subnet_id)["NeutronError"]["type"] == "RouterInterfaceInUseByFloatingIP"
+    none = bench.change("floatingip", free["id"], port_id=None)
+    assert none["port_id"] is None and none["router_id"] is None and none["fixed_ip_address"] is None
+    bench.change("floatingip", free["id"], port_id=second["id"])
+    bench.remove("port", second["id"])
+    assert bench.get(f"/floatingips/{free['id']}")["floatingip"]["port_id"] is None
+    bench.call("GET", f"/floatingips/{free['id']}", by=bench.stranger, expect=404)
+    [own] = bench.get(f"/ports?device_id={free['id']}", by=bench.admin)["ports"]
+    assert own["device_owner"] == "network:floatingip"
+    bench.remove("floatingip", free["id"])
+    bench.call("GET", f"/ports/{own['id']}", by=bench.admin, expect=404)
+
+
+def test_floating_ip_refusals(bench: Any) -> None:
+    external = bench.outside()
+    lonely, _ = bench.network()
+    port = bench.port(lonely)
+    refused = bench.make("floatingip", floating_network_id=external["id"], port_id=port["id"], expect=404)
+    assert refused["type"] == "ExternalGatewayForFloatingIPNotFound"
+    assert bench.get(f"/floatingips?port_id={port['id']}")["floatingips"] == []
+    assert bench.make("floatingip", floating_network_id=lonely["id"], expect=400)["message"].endswith("external network.")
+    bench.make("floatingip", floating_network_id=port["id"], expect=404)
+    bench.make("floatingip", floating_network_id=external["id"], floating_ip_address="172.24.3.9", expect=403)
+    chosen = bench.make("floatingip", by=bench.admin, floating_network_id=external["id"], floating_ip_address="172.24.3.9")
+    assert chosen["floating_ip_address"] == "172.24.3.9"
+    taken = bench.make(
+        "floatingip", by=bench.admin, floating_network_id=external["id"], floating_ip_address="172.24.3.9", expect=409
+    )
+    assert taken["type"] == "IpAddressAlreadyAllocated"
+    network, _, _ = bench.routed()
+    two = bench.port(network)
+    two = bench.change("port", two["id"], fixed_ips=[*two["fixed_ips"], {"subnet_id": two["fixed_ips"][0]["subnet_id"]}])
+    common = {"floating_network_id": external["id"], "port_id": two["id"]}
+    assert "multiple" in bench.make("floatingip", expect=400, **common)["message"]
+    bench.make("floatingip", expect=400, fixed_ip_address="10.1.0.250", **common)
+    made = bench.make("floatingip", fixed_ip_address=two["fixed_ips"][1]["ip_address"], **common)
+    assert made["fixed_ip_address"] == two["fixed_ips"][1]["ip_address"]
+    network_gone = bench.remove("network", external["id"], by=bench.admin, expect=409)
+    assert network_gone["type"] == "NetworkInUse"
+
+
+def test_ipv6_interfaces_share_a_port(bench: Any) -> None:
+    router = bench.make("router")
+    network = bench.make("network")
+    subnets = [
+        bench.make("subnet", network_id=network["id"], cidr=f"fd00:{i}::/64", ip_version=6, enable_dhcp=False) for i in (1, 2)
+    ]
+    first, second = (_attach(bench, router, subnet) for subnet in subnets)
+    assert first["port_id"] == second["port_id"]
+    assert len(bench.get(f"/ports/{first['port_id']}")["port"]["fixed_ips"]) == 2
+    _detach(bench, router, subnet_id=subnets[0]["id"])
+    assert len(bench.get(f"/ports/{first['port_id']}")["port"]["fixed_ips"]) == 1
+    _detach(bench, router, subnet_id=subnets[1]["id"])
+    bench.call("GET", f"/ports/{first['port_id']}", expect=404)
+
+
+def test_list_queries(bench: Any) -> None:
+    who, external = bench.person(), bench.outside()
+    gateway = {"network_id": external["id"]}
+
+    def cost() -> int:
+        with count_queries(bench.svc.db) as queries:
+            bench.get("/routers", by=who)
+            bench.get("/floatingips", by=who)
+        return int(queries)
+
+    bench.make("router", by=who, external_gateway_info=gateway)
+    bench.make("floatingip", by=who, floating_network_id=external["id"])
+    few = cost()
+    for _ in range(3):
+        bench.make("router", by=who, external_gateway_info=gateway)
+        bench.make("floatingip", by=who, floating_network_id=external["id"])
+    assert cost() == few <= 7
