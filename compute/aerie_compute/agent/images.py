@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
@@ -46,6 +47,8 @@ class RemoteImageFiles:
                 ) as reply,
                 destination.open("wb") as stream,
             ):
+                if reply.status_code != HTTPStatus.OK:  # 204: the image has no file yet
+                    raise ImageUnavailable(f"image {image_id}: the image service answers {reply.status_code}")
                 for chunk in reply.iter_content(CHUNK):
                     if cancel.is_set():
                         raise Interrupted("given up while the image was fetched")
