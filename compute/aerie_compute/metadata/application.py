@@ -20,14 +20,16 @@ from typing import Any
 from oslo_config import cfg
 
 from aerie_compute.logic.metadata import InstanceFacts
+from aerie_compute.logic.passwords import MAX_LENGTH
 from aerie_compute.metadata import documents
 
 LOG = logging.getLogger(__name__)
 REMEMBER_SECONDS = 5.0
 REMEMBER_COUNT = 1000
-MAX_PASSWORD = 1020
 
 Load = Callable[[str], InstanceFacts | None]
+Password = Callable[[str], str]
+StorePassword = Callable[[str, str], bool]
 StartResponse = Callable[..., Any]
 
 
@@ -45,11 +47,14 @@ class Refused(Exception):
 
 
 class MetadataApplication:
-    """``load(server_id)`` reads a server; see ``logic.metadata.load_instance``."""
+    """``load(server_id)`` reads a server, see ``logic.metadata.load_instance``; ``password`` and ``store_password`` are
+    those of ``logic.passwords``."""
 
-    def __init__(self, conf: cfg.ConfigOpts, load: Load) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, load: Load, password: Password, store_password: StorePassword) -> None:
         self._conf = conf
         self._load = load
+        self._password = password
+        self._store_password = store_password
         self._secret = conf.metadata_proxy_shared_secret.encode()
         self._known: OrderedDict[str, tuple[float, InstanceFacts | None]] = OrderedDict()
         self._lock = threading.Lock()
@@ -73,7 +78,9 @@ class MetadataApplication:
         parts = [part for part in environ.get("PATH_INFO", "").split("/") if part]
         if parts == ["healthcheck"]:
             return b"OK"
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        is_password = len(parts) == 3 and parts[0] == "openstack" and parts[2] == "password"
+        allowed = ("GET", "HEAD", "POST") if is_password else ("GET", "HEAD")
+        if environ["REQUEST_METHOD"] not in allowed:
             raise Refused("405 Method Not Allowed", "Metadata can only be read.")
         if not parts:
             return _lines([*documents.EC2_VERSIONS])
@@ -87,7 +94,21 @@ class MetadataApplication:
         if not openstack and (parts[0] not in documents.EC2_VERSIONS or len(parts) > 1 and parts[1] not in _EC2_TOP):
             raise NotThere
         facts = self._facts(environ)
+        if is_password and environ["REQUEST_METHOD"] == "POST":
+            return self._take_password(facts, environ)
         return self._openstack(facts, parts[1:]) if openstack else self._ec2(facts, parts[1:])
+
+    def _take_password(self, facts: InstanceFacts, environ: dict[str, Any]) -> bytes:
+        """The guest tells its administrator's password, encrypted for its owner."""
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if not length.isdigit() or int(length) > MAX_LENGTH:
+            raise Refused("400 Bad Request", f"The password is longer than {MAX_LENGTH} characters.")
+        text = environ["wsgi.input"].read(int(length))
+        if not text.isascii():
+            raise Refused("400 Bad Request", "The password is not plain text.")
+        if not self._store_password(facts.server_id, text.decode("ascii")):
+            raise Refused("409 Conflict", "There is a password already.")
+        return b""
 
     def _facts(self, environ: dict[str, Any]) -> InstanceFacts:
         """The server the proxy vouches for. Raises Refused for a forged or missing signature."""
@@ -123,8 +144,11 @@ class MetadataApplication:
 
     def _openstack(self, facts: InstanceFacts, parts: list[str]) -> bytes:
         files = documents.openstack_files(facts, self._conf, parts[0])
+        has_password = parts[0] == "latest" or documents.SINCE["password"] <= parts[0]
         if len(parts) == 1:
-            return _lines(files)
+            return _lines([*files, "password"] if has_password else files)
+        if parts[1] == "password" and has_password:
+            return self._password(facts.server_id).encode()
         if parts[1] not in files:
             raise NotThere
         return files[parts[1]]

@@ -10,6 +10,7 @@ from oslo_config import cfg
 
 from aerie_common.serving import HttpServer
 from aerie_compute.container import Compute
+from aerie_compute.logic import passwords
 from aerie_compute.logic.metadata import load_instance
 from aerie_compute.metadata.application import MetadataApplication
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 def start(conf: cfg.ConfigOpts) -> list[Stoppable]:
     """Listen and serve in this process."""
-    application = MetadataApplication(conf, partial(load_instance, Compute(conf)))
+    svc = Compute(conf)
+    application = MetadataApplication(
+        conf, partial(load_instance, svc), partial(passwords.load, svc), partial(passwords.store, svc)
+    )
     server = HttpServer(application, (conf.metadata_listen, conf.metadata_listen_port), threads=conf.metadata_threads)
     server.start()
     return [server]

@@ -95,9 +95,14 @@ class Api:
             self.loads.append(server_id)
             return facts if facts is not None and facts.server_id == server_id else None
 
-        self.app = MetadataApplication(self.conf, load)
+        self.passwords: dict[str, str] = {}
 
-    def get(self, path: str, method: str = "GET", **headers: str) -> webob.Response:
+        def store(server_id: str, text: str) -> bool:
+            return self.passwords.setdefault(server_id, text) is text
+
+        self.app = MetadataApplication(self.conf, load, lambda server_id: self.passwords.get(server_id, ""), store)
+
+    def get(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> webob.Response:
         signature = hmac.new(SECRET.encode(), SERVER.encode(), hashlib.sha256).hexdigest()
         sent = {
             "X-Instance-ID": SERVER,
@@ -105,7 +110,7 @@ class Api:
             "X-Instance-ID-Signature": signature,
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
-        return webob.Request.blank(path, method=method, headers=sent).get_response(self.app)
+        return webob.Request.blank(path, method=method, headers=sent, body=body).get_response(self.app)
 
 
 @pytest.fixture
@@ -253,6 +258,21 @@ def test_reading_only(api: Api) -> None:
     assert api.get("/openstack/latest/meta_data.json", method="PUT").status_int == 405
     head = api.get("/openstack/latest/meta_data.json", method="HEAD")
     assert head.status_int == 200 and head.body == b""
+
+
+def test_password_is_taken_once(api: Api) -> None:
+    path = "/openstack/2013-04-04/password"
+    assert api.get(path).body == b""
+    assert api.get("/openstack/2012-08-10/password").status_int == 404
+    assert api.get(path, method="POST", body=b"x" * 1021).status_int == 400
+    assert api.get(path, method="POST", body="é".encode()).status_int == 400
+    assert api.get(path, method="POST", body=b"secret", X_Instance_ID_Signature="").status_int == 403
+    assert api.passwords == {}
+    assert api.get(path, method="POST", body=b"c2VjcmV0").status_int == 200
+    assert api.get(path, method="POST", body=b"other").status_int == 409
+    assert api.get(path).body == b"c2VjcmV0"
+    assert "password" in api.get("/openstack/latest").text.split("\n")
+    assert api.get("/latest/meta-data/instance-id", method="POST").status_int == 405
 
 
 def test_config_drive_holds_the_same(api: Api, tmp_path: Path) -> None:
