@@ -162,13 +162,13 @@ def ensure_external_network(admin: Cloud, host_side: ipaddress.IPv4Interface) ->
 def ensure_project(admin: Cloud, password: str) -> None:
     """Project and user `demo`, joined by the role `member`."""
     domain = {"domain_id": "default"}
-    project = ensure(admin.identity, "/v3/projects", "project", {"name": DEMO, **domain}, **domain)
-    user = ensure(admin.identity, "/v3/users", "user", {
+    project = ensure(admin.identity, "/projects", "project", {"name": DEMO, **domain}, **domain)
+    user = ensure(admin.identity, "/users", "user", {
         "name": DEMO, **domain, "password": password, "default_project_id": project["id"],
     }, **domain)  # fmt: skip
-    [role] = admin.identity.get("/v3/roles", params={"name": "member"}).json()["roles"]
+    [role] = admin.identity.get("/roles", params={"name": "member"}).json()["roles"]
     for who in (user["id"], admin.session.get_user_id()):
-        admin.identity.put(f"/v3/projects/{project['id']}/users/{who}/roles/{role['id']}")
+        admin.identity.put(f"/projects/{project['id']}/users/{who}/roles/{role['id']}")
 
 
 def ensure_private_network(demo: Cloud, external: dict[str, Any]) -> dict[str, Any]:
