@@ -64,3 +64,13 @@ class Compute(Service):
     def threads(self) -> ThreadPoolExecutor:
         """For questions to other services that can be asked at the same time."""
         return ThreadPoolExecutor(8, thread_name_prefix="ask")
+
+
+class Placement(Compute):
+    """The same handles behind the placement API."""
+
+    @cached_property
+    def table(self) -> Table:  # type: ignore[override]
+        from aerie_compute.placement.operations import TABLE
+
+        return TABLE

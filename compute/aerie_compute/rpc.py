@@ -86,10 +86,6 @@ class ConductorClient:
 
     # -- from the API
 
-    def wake(self, ctx: Any) -> None:
-        """Cast: new flows are waiting."""
-        self._cast(ctx, "wake")
-
     def network_changed(self, ctx: Any, *, server_ids: list[str]) -> None:
         """Cast: addresses of these servers are to be read anew."""
         self._cast(ctx, "network_changed", server_ids=server_ids)
@@ -140,10 +136,6 @@ class ConductorEndpoint:
     def validate_console(self, ctx: Any, token: str) -> dict[str, Any] | None:
         """See `ConductorClient.validate_console`."""
         return self._conductor.validate_console(token)
-
-    def wake(self, ctx: Any) -> None:
-        """See `ConductorClient.wake`."""
-        self._conductor.wake()
 
     def network_changed(self, ctx: Any, server_ids: list[str]) -> None:
         """See `ConductorClient.network_changed`."""

@@ -350,6 +350,12 @@ def mark_network_stale(conn: sa.Connection, server_ids: Sequence[str]) -> int:
     return int(conn.execute(statement.values(network_stale=True, updated_at=SERVERS.c.updated_at)).rowcount)
 
 
+def fresh_network(conn: sa.Connection, server_id: str) -> None:
+    """What is remembered of the server's network is right."""
+    statement = sa.update(SERVERS).where(SERVERS.c.id == server_id)
+    conn.execute(statement.values(network_stale=False, updated_at=SERVERS.c.updated_at))
+
+
 def stale_networks(conn: sa.Connection, limit: int = 200) -> list[str]:
     """Servers whose addresses are to be read anew."""
     query = sa.select(SERVERS.c.id).where(SERVERS.c.network_stale == sa.true(), SERVERS.c.deleted == sa.false())
