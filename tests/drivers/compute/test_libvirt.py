@@ -28,9 +28,26 @@ def wait_until_booted(host: LibvirtHost, server_id: str) -> None:
     wait_for("the guest", lambda: b"up " in host.driver.console_log(server_id, 1 << 16), BOOT_SECONDS, 0.2)
 
 
-def test_guest_boots_reads_its_config_drive_and_obeys_acpi(libvirt_host: LibvirtHost, image: ImageFacts) -> None:
+def ping(host: LibvirtHost, address: str) -> bool:
+    return "1 received" in host.libvirtd.inside("sh", "-c", f"ping -c 1 -W 5 {address}; true").stdout
+
+
+BRIDGE = """
+ip link add br-boot type bridge forward_delay 0
+ip link set tap-boot master br-boot
+ip address add 10.7.0.1/24 dev br-boot
+ip link set br-boot up
+dnsmasq --conf-file=/dev/null --interface=br-boot --bind-interfaces --dhcp-range=10.7.0.0,static --port=0 \\
+    --dhcp-host=fa:16:3e:00:00:00,10.7.0.77 --dhcp-leasefile=/dev/null --pid-file --user=root
+"""
+
+
+def test_guest_boots_gets_its_lease_reads_its_config_drive_and_obeys_acpi(
+    libvirt_host: LibvirtHost, image: ImageFacts
+) -> None:
     driver = libvirt_host.driver
     libvirt_host.tap("tap-boot")
+    libvirt_host.libvirtd.inside("sh", "-c", BRIDGE)
     files = {"openstack/latest/meta_data.json": b'{"uuid": "from-the-config-drive", "hostname": "web-7.example.org"}'}
     guest = spec(image, "tap-boot", config_drive=True, config_files=files, ephemeral_gib=1, swap_mib=16)
     driver.prepare(guest, libvirt_host.images.fetch)
@@ -40,7 +57,10 @@ def test_guest_boots_reads_its_config_drive_and_obeys_acpi(libvirt_host: Libvirt
     serial = socket.socket(socket.AF_UNIX)
     serial.settimeout(20)
     serial.connect(driver.serial_endpoint(guest.server_id).path)
-    serial.sendall(b"\n\nblkid; cat /proc/partitions; echo done-$((40+2))\n")
+    serial.sendall(
+        b"\n\nblkid; i=0; while [ $i -lt 20 ]; do ip address | grep 10.7.0.77 && break; sleep 1; i=$((i+1)); done;"
+        b" cat /sys/class/net/eth0/mtu; echo done-$((40+2))\n"
+    )
     said = b""
     while b"done-42" not in said:
         said += serial.recv(4096)
@@ -49,6 +69,9 @@ def test_guest_boots_reads_its_config_drive_and_obeys_acpi(libvirt_host: Libvirt
     assert 'LABEL="config-2"' in text
     assert 'LABEL="ephemeral0"' in text
     assert 'TYPE="swap"' in text
+    assert "inet 10.7.0.77/24" in text
+    assert "\r\n1450\r\n" in text
+    assert ping(libvirt_host, "10.7.0.77")
 
     assert driver.screenshot(guest.server_id).startswith((b"\x89PNG", b"P6"))
     started = time.monotonic()
