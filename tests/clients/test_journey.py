@@ -62,7 +62,7 @@ def test_floating_ip_is_put_on_and_seen(demo: OpenStack, server: dict[str, str])
 
 def test_console_and_events(demo: OpenStack, server: dict[str, str]) -> None:
     assert demo("console", "log", "show", "j-server").strip()
-    assert "token=" in demo.json("console", "url", "show", "--novnc", "j-server")["url"]
+    assert "token%3D" in demo.json("console", "url", "show", "--novnc", "j-server")["url"]
     assert "create" in [e["Action"] for e in demo.json("server", "event", "list", "j-server")]
 
 
@@ -120,7 +120,7 @@ def test_refusals(demo: OpenStack, admin: OpenStack, server: dict[str, str]) -> 
 
 
 def test_over_quota(demo: OpenStack, admin: OpenStack, server: dict[str, str]) -> None:
-    admin("quota", "set", "--instances", "1", "demo")
+    admin("quota", "set", "--force", "--instances", "1", "demo")
     said = demo.refused("server", "create", "--image", "j-image", "--flavor", "std-tiny-1", "--network", "j-net", "x")
     assert "403" in said and "Quota exceeded" in said
     admin("quota", "set", "--instances", "10", "demo")
