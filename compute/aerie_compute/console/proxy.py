@@ -223,9 +223,8 @@ class ConsoleProxy(ThreadingHTTPServer):
         parts = path.split("/")[1:]
         if not path.startswith("/") or any(part in ("", ".", "..") or "\0" in part for part in parts):
             return None
-        found = self._web.joinpath(*parts)
-        # Debian's noVNC links into other packages' folders, so links are followed; names cannot leave the folder.
-        return found if found.is_file() else None
+        found = self._web.joinpath(*parts).resolve()
+        return found if found.is_relative_to(self._web) and found.is_file() else None
 
     def origin_allowed(self, origin: str | None, host: str | None) -> bool:
         """May a page of that origin open a console? Programs that are no browsers send none."""
