@@ -159,3 +159,7 @@ class InvalidSortDir(errors.BadRequest):
 class MissingProject(errors.BadRequest):
     status, code = 401, "missing_project_id"
     template = "The all-projects flag must be used when using non-project scoped tokens."
+
+
+class UnsupportedContentType(errors.UnsupportedMediaType):
+    code, template = "unsupported_content_type", "Content-type must be text/dns or application/json"

@@ -71,9 +71,10 @@ class Answers:
             """The key that a message says it is signed with; only signed ones cost a query."""
             text = name.to_text().rstrip(".").lower()
             key = self._tsig_key(text)
-            if key is not None:
-                keys[text] = key
-            return None if key is None else _key(key, name)
+            if key is None:
+                return None
+            keys[text] = key
+            return _key(key, name)
 
         try:
             query = dns.message.from_wire(wire, keyring=find)
@@ -201,8 +202,14 @@ def _addresses(hosts: Iterable[str]) -> set[str]:
     return found
 
 
-def _key(key: TsigKey, name: dns.name.Name) -> dns.tsig.Key:
-    return dns.tsig.Key(name, base64.b64decode(key.secret), dns.name.from_text(_algorithm(key.algorithm)))
+def _key(key: TsigKey, name: dns.name.Name) -> dns.tsig.Key | None:
+    """The key as dnspython takes it; None when its secret, which may be any text, is not base64."""
+    try:
+        secret = base64.b64decode(key.secret, validate=True)
+    except ValueError:
+        LOG.warning("the secret of the TSIG key %s is not base64: nobody can sign with it", key.name)
+        return None
+    return dns.tsig.Key(name, secret, dns.name.from_text(_algorithm(key.algorithm)))
 
 
 def _algorithm(name: str) -> str:

@@ -21,6 +21,8 @@ TYPES = ("A", "AAAA", "CAA", "CERT", "CNAME", "HTTPS", "MX", "NAPTR", "NS", "PTR
 _TLSA_OWNER = re.compile(r"_(\d{1,5})\._[a-z]+\.", re.I)
 _TARGETS = {"CNAME": "target", "MX": "exchange", "NS": "target", "PTR": "target", "SRV": "target", "SVCB": "target",
             "HTTPS": "target", "NAPTR": "replacement"}  # fmt: skip
+_MULTILINE = ("CERT", "TLSA")
+"""Types whose data is long enough that people paste it in several lines, in brackets."""
 _ROOT_MEANS_NONE = frozenset({"MX", "SRV", "SVCB", "HTTPS", "NAPTR"})
 
 
@@ -30,6 +32,8 @@ class InvalidRecord(ValueError):
 
 def canonical(type_: str, data: str) -> str:
     """The record in presentation form as it is served. InvalidRecord when it is not one of this type."""
+    if type_ in _MULTILINE:
+        data = " ".join(data.split())
     if any(c < " " or c == "\x7f" for c in data):
         raise InvalidRecord("holds control characters")
     text = _quoted(data) if type_ in ("TXT", "SPF") else data.strip()
@@ -52,6 +56,8 @@ def _quoted(data: str) -> str:
         return text
     if '"' in text:
         raise InvalidRecord("has a quote in an unquoted string")
+    if text.endswith("\\"):
+        raise InvalidRecord("ends with a backslash")
     if " " in text:
         raise InvalidRecord("must be quoted since it holds spaces")
     if not text:

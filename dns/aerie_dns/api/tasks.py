@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from aerie_common.errors import BadRequest, TooLarge, UnsupportedMediaType
+from aerie_common.errors import BadRequest, TooLarge
 from aerie_common.http import Reply, Request
-from aerie_dns import logic
+from aerie_dns import errors, logic
 from aerie_dns.api.common import caller, check_ids, listing, page
 from aerie_dns.api.common import show as shown
 from aerie_dns.db.nouns import Task
@@ -53,7 +53,7 @@ def _zone_file(req: Request) -> tuple[str, dict[str, str] | None]:
         raise BadRequest("The zone file is not UTF-8 text.") from None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise BadRequest('The "zonefile" field is required when using application/json content type') from None
-    raise UnsupportedMediaType(content_type=kind)
+    raise errors.UnsupportedContentType()
 
 
 def list_imports(req: Request) -> dict[str, Any]:

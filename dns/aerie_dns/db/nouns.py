@@ -178,6 +178,11 @@ def heartbeat(conn: sa.Connection, hostname: str, service_name: str, stats: dict
         conn.execute(sa.update(SERVICES).where(here).values(heartbeated_at=now, stats=stats))
 
 
+def tlds_named(conn: sa.Connection, names: list[str]) -> list[Tld]:
+    """Top-level domains of these (lower case) names."""
+    return TLD.all(conn, sa.func.lower(TLDS.c.name).in_(names))
+
+
 def any_tld(conn: sa.Connection) -> bool:
     """Is the choice of top-level domains restricted?"""
     return bool(conn.execute(sa.select(sa.exists().select_from(TLDS))).scalar())

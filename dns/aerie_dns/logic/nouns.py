@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from aerie_common.db import retried
-from aerie_common.errors import AerieError, BadRequest, InvalidField
+from aerie_common.errors import AerieError, InvalidField
 from aerie_dns import errors
 from aerie_dns.container import Dns
 from aerie_dns.db import nouns as db
@@ -81,11 +79,6 @@ def check(values: dict[str, Any]) -> None:
             re.compile(values["pattern"])
         except re.error as error:
             raise InvalidField("pattern", f"is not a regular expression: {error}") from None
-    if "secret" in values:
-        try:
-            base64.b64decode(values["secret"], validate=True)
-        except (binascii.Error, ValueError):
-            raise BadRequest("The secret of a TSIG key is base64 text.") from None
 
 
 TLDS = Rules(db.TLD, errors.TldNotFound, errors.DuplicateTld)

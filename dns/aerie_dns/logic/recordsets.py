@@ -80,6 +80,8 @@ def check_place(conn: Connection, zone: Zone, name: str, type_: str) -> None:
         rdata.check_owner(type_, name)
     except rdata.InvalidRecord as error:
         raise BadRequest(str(error)) from None
+    if type_ == "NS" and name.startswith("*."):
+        raise InvalidField("name", "a wildcard cannot be delegated")
     if not names.is_within(name, zone.name):
         raise errors.InvalidRecordSetLocation("RecordSet is not contained within it's parent zone")
     if name != zone.name:

@@ -76,9 +76,9 @@ def _check_name(conn: Connection, caller: Caller, name: str) -> None:
         raise errors.InvalidZoneName("More than one label is required")
     if db_nouns.any_tld(conn):
         candidates = [n.rstrip(".") for n in names.ancestors(name)]
-        if not db_nouns.TLD.all(conn, name=candidates):
+        if not db_nouns.tlds_named(conn, candidates):
             raise errors.InvalidZoneName("Invalid TLD")
-        if db_nouns.TLD.all(conn, name=name.rstrip(".")):
+        if db_nouns.tlds_named(conn, [name.rstrip(".")]):
             raise errors.InvalidZoneName("Zone name cannot be the same as a TLD")
     if not caller.use_blacklisted:
         for entry in db_nouns.BLACKLIST.all(conn):
@@ -151,8 +151,8 @@ def create_in(svc: Dns, conn: Connection, caller: Caller, **given: Any) -> Zone:
         raise errors.MissingProject()
     name, kind, masters = given["name"].lower(), given.get("type") or PRIMARY, given.get("masters") or []
     attributes, options = given.get("attributes") or {}, svc.conf.dns
-    _check_name(conn, caller, name)
     _check_kind(kind, given.get("email"), masters)
+    _check_name(conn, caller, name)
     check_ttl(svc, caller, given.get("ttl"))
     if db.NOUN.get(conn, name=name) is not None:
         raise errors.DuplicateZone()

@@ -84,7 +84,7 @@ def test_every_type_is_accepted(bench: Any, type_: str) -> None:
         ("CAA", "0 issue"), ("CNAME", "relative"), ("CNAME", "a b."), ("CNAME", "."),
         ("MX", "mail.example.org."), ("MX", "70000 mail.example.org."), ("MX", "10 mail"), ("MX", "10 *.example.org."),
         ("NS", "192.0.2.1"), ("PTR", "host"), ("SRV", "0 5 sip.example.org."), ("SRV", "0 5 70000 sip.example.org."),
-        ("SSHFP", "1 1 xyz"), ("TXT", '"open'), ("TXT", "two words"), ("TXT", 'a"b'), ("SPF", "x\x00y"),
+        ("SSHFP", "1 1 xyz"), ("TXT", '"open'), ("TXT", "two words"), ("TXT", 'a"b'), ("TXT", "a\\"), ("SPF", "x\x00y"),
         ("HTTPS", "1 . nonsense="), ("SVCB", "x"), ("NAPTR", "1 2 3"), ("CERT", "PKIX"), ("A", "\\# 4 c0000201"),
     ],
 )  # fmt: skip
@@ -120,7 +120,10 @@ def test_names_that_do_not_fit_are_refused(bench: Any) -> None:
     assert refused("soa.place.example.", "SOA", "a. b. 1 2 3 4 5") == "bad_request"
     assert refused("tlsa.place.example.", "TLSA", "3 1 1 " + "0b" * 32) == "bad_request"
     bench.recordset(zone, "*", "A", "192.0.2.1")
-    bench.recordset(zone, "_443._tcp", "TLSA", "3 1 1 " + "0b" * 32)
+    assert refused("*.sub.place.example.", "NS", "ns.example.org.") == "invalid_object"
+    bench.recordset(zone, "_443._tcp", "TLSA", f"3 1 1 (\n  {'0b' * 16}\n  {'0b' * 16} )")
+    served = bench.server.lookup(zone["name"], "_443._tcp.place.example.", "TLSA")
+    assert served == ("3 1 1 " + "0b" * 32,)
 
 
 def test_an_alias_shares_its_name_with_nothing(bench: Any) -> None:
