@@ -101,6 +101,8 @@ class Application:
             raise self._unknown(ctx, NotFound())
         if match is None:
             raise self._unknown(ctx, MethodNotAllowed(method=method))
+        if ctx.user_id is None and all(row.policy is not None for row in match.rows):
+            raise Unauthorized()  # before a stranger's body is read
         body = self._read_body(request, match)
         request.op = op = self._choose(match, body, request.version)
         if op.policy is not None:
