@@ -14,7 +14,7 @@ from typing import Any
 import requests
 from django.conf import settings
 
-_CATALOG_SECONDS = 60.0
+_MEMORY_SECONDS = 60.0
 _VERSIONS = {"image": "/v2", "network": "/v2.0", "dns": "/v2"}
 _http = requests.Session()
 _http.trust_env = False
@@ -22,6 +22,7 @@ _http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
 _http.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=32))
 _pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="cloud")
 _catalogs: dict[str, tuple[float, dict[str, str]]] = {}
+_projects: dict[str, tuple[float, list[dict[str, Any]]]] = {}
 _lock = threading.Lock()
 
 
@@ -111,27 +112,31 @@ class Cloud:
     def __init__(self, token: str) -> None:
         self._token = token
 
-    def _endpoints(self) -> dict[str, str]:
-        key = hashlib.sha256(self._token.encode()).hexdigest()
+    def _remembered(self, memory: dict[str, tuple[float, Any]], ask: Callable[[], Any]) -> Any:
+        """What was asked for with this token less than a minute ago, else the answer of `ask`."""
+        key, now = hashlib.sha256(self._token.encode()).hexdigest(), time.monotonic()
         with _lock:
-            known = _catalogs.get(key)
-        if known and known[0] > time.monotonic():
+            known = memory.get(key)
+        if known and known[0] > now:
             return known[1]
-        catalog = _send("GET", f"{settings.AERIE_AUTH_URL}/auth/catalog", {"X-Auth-Token": self._token}).json()[
-            "catalog"
-        ]
-        found = {
+        answer = ask()
+        with _lock:
+            for old in [k for k, (end, _) in memory.items() if end < now]:
+                del memory[old]
+            memory[key] = (now + _MEMORY_SECONDS, answer)
+        return answer
+
+    def _endpoints(self) -> dict[str, str]:
+        return dict(self._remembered(_catalogs, self._read_catalog))
+
+    def _read_catalog(self) -> dict[str, str]:
+        catalog = _send("GET", f"{settings.AERIE_AUTH_URL}/auth/catalog", {"X-Auth-Token": self._token})
+        return {
             service["type"]: endpoint["url"].rstrip("/")
-            for service in catalog
+            for service in catalog.json()["catalog"]
             for endpoint in service["endpoints"]
             if endpoint["interface"] == "public" and endpoint.get("region") in (None, settings.AERIE_REGION)
         }
-        with _lock:
-            now = time.monotonic()
-            for old in [k for k, (end, _) in _catalogs.items() if end < now]:
-                del _catalogs[old]
-            _catalogs[key] = (now + _CATALOG_SECONDS, found)
-        return found
 
     def has(self, service: str) -> bool:
         """Does the catalog have that service?"""
@@ -165,6 +170,9 @@ class Cloud:
 
     def projects(self) -> list[dict[str, Any]]:
         """Projects the user may switch to."""
+        return list(self._remembered(_projects, self._read_projects))
+
+    def _read_projects(self) -> list[dict[str, Any]]:
         return sorted(self.get("identity", "/auth/projects", "projects"), key=lambda p: p["name"])
 
 

@@ -101,4 +101,13 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     login = getattr(request, "login", None)
     if login is None:
         return {"default_domain": settings.AERIE_DEFAULT_DOMAIN}
-    return {"login": login, "sections": SECTIONS, "section": request.path.strip("/").split("/")[0] or "overview"}
+    section = request.path.strip("/").split("/")[0] or "overview"
+    return {"login": login, "sections": SECTIONS, "section": section, "projects": _projects(request)}
+
+
+def _projects(request: HttpRequest) -> list[dict[str, Any]]:
+    """For the chooser; empty when identity refuses, since the page that tells so has the same frame."""
+    try:
+        return request.cloud.projects()
+    except CloudError:
+        return []

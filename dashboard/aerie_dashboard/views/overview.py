@@ -37,7 +37,6 @@ def overview(request: HttpRequest) -> HttpResponse:
         limits=lambda: cloud.get("compute", "/limits", "limits")["absolute"],
         quotas=lambda: cloud.get("network", f"/quotas/{project}/details.json", "quota"),
         servers=lambda: cloud.get("compute", "/servers/detail?limit=5&sort_key=created_at&sort_dir=desc", "servers"),
-        projects=cloud.projects,
     )
     limits, quotas = got["limits"], got["quotas"]
     gauges = [
