@@ -79,8 +79,8 @@ def converge(work: Work, network: Network, *, without: str | None = None, host: 
 
 
 def _fixed(subnet: Subnet) -> str | None:
-    """Where hosts make their own addresses the DHCP server's port does too; its MAC decides."""
-    return "auto" if subnet.auto_address else None
+    """Where hosts make their own addresses the DHCP server's port does too; else it takes the first free one."""
+    return "auto" if subnet.auto_address else "lowest"
 
 
 def _address(work: Work, network: Network, port: Port, subnets: list[Subnet]) -> None:
@@ -100,6 +100,7 @@ def _address(work: Work, network: Network, port: Port, subnets: list[Subnet]) ->
                 (s,),
                 ipam.eui64(s.cidr, port.mac_address) if s.auto_address else None,
                 len(has) + i,
+                lowest=True,
             )
             for i, s in enumerate(missing)
         ]

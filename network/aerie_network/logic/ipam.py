@@ -68,13 +68,17 @@ def default_gateway(cidr: str) -> str:
 
 @dataclass(frozen=True)
 class Want:
-    """One address for a port: `address` exactly, or any of the pools of one of the subnets, the first that has some."""
+    """One address for a port: `address` exactly, or any of the pools of one of the subnets, the first that has some.
+
+    lowest: not any, but the first free one: for the service's own ports, so that they stay clear of addresses which
+    people choose."""
 
     port_id: str
     network_id: str
     subnets: tuple[Subnet, ...]
     address: str | None = None
     position: int = 0
+    lowest: bool = False
 
 
 @dataclass
@@ -100,6 +104,14 @@ class _Pools:
                         return first + offset
                     break
                 offset -= last - first + 1
+        return None
+
+    def first(self) -> int | None:
+        """The lowest number that has not been offered."""
+        for first, last in self.spans:
+            for number in range(first, last + 1):
+                if number not in self.offered:
+                    return number
         return None
 
     def look(self, conn: sa.Connection) -> None:
@@ -150,7 +162,7 @@ class Allocator:
                 continue
             number = None
             if not search and pools.free is None:
-                number = pools.at_random()
+                number = pools.first() if want.lowest else pools.at_random()
             if number is None:
                 if pools.free is None or (search and not pools.free):
                     pools.look(self._conn)

@@ -434,7 +434,8 @@ def make_own(
     choices: Sequence[Choice] = (),
     mac: str | None = None,
 ) -> Port:
-    """Make a port of the service's own (DHCP, router, floating IP). An exact address "auto" is made from the MAC."""
+    """Make a port of the service's own (DHCP, router, floating IP). The address "auto" is made from the MAC, "lowest" is
+    the first free one."""
     conn, now = work.conn, utcnow()
     mac = mac or db.new_mac(work.svc.conf.base_mac)
     row: dict[str, Any] = {
@@ -451,8 +452,9 @@ def make_own(
             str(row["id"]),
             network.id,
             candidates,
-            ipam.eui64(candidates[0].cidr, mac) if address == "auto" else address,
+            ipam.eui64(candidates[0].cidr, mac) if address == "auto" else None if address == "lowest" else address,
             position,
+            lowest=address == "lowest",
         )
         for position, (candidates, address) in enumerate(choices)
     ]

@@ -237,7 +237,7 @@ def delete(svc: NetworkService, ctx: Context, group_id: str) -> None:
             .where(tables.security_group_rules.c.remote_group_id == group_id)
             .distinct()
         ).scalars():
-            work.rules(other)
+            work.rules(other, dropped=group_id)
         t = tables
         conn.execute(sa.delete(t.rbac_policies).where(t.rbac_policies.c.object_id == group_id))
         conn.execute(sa.delete(t.tags).where(t.tags.c.resource_id == group_id))
@@ -436,9 +436,7 @@ def delete_rule(svc: NetworkService, ctx: Context, rule_id: str) -> None:
         db.RULES.delete(work.conn, rule_id)
         work.conn.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id == rule_id))
         db.STORE.update(work.conn, rule.security_group_id)
-        work.rules(rule.security_group_id)
-        if rule.remote_group_id or rule.remote_address_group_id:
-            work.set_members(str(rule.remote_group_id or rule.remote_address_group_id))
+        work.rules(rule.security_group_id, dropped=rule.remote_group_id or rule.remote_address_group_id)
         work.charge(rule.project_id, "security_group_rule", -1)
         work.notify("security_group_rule.delete.end", {"security_group_rule_id": rule_id})
 

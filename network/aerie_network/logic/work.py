@@ -46,6 +46,7 @@ class Work:
         self._topologies: set[str] = set()
         self._members: dict[str, bool] = {}
         self._groups: set[str] = set()
+        self._dropped: dict[str, set[str]] = {}
         self._sets: set[str] = set()
         self._wired: list[tuple[str, tuple[str, ...]]] = []
 
@@ -113,9 +114,12 @@ class Work:
         if port.fixed_ips:
             self._sets.update(port.security_groups)
 
-    def rules(self, group_id: str) -> None:
-        """A security group's rules changed: every host that has a port in it."""
+    def rules(self, group_id: str, dropped: str | None = None) -> None:
+        """A security group's rules changed: every host that has a port in it. dropped: the remote group (or address
+        group) of a rule that is gone."""
         self._groups.add(group_id)
+        if dropped:
+            self._dropped.setdefault(group_id, set()).add(dropped)
 
     def set_members(self, set_id: str) -> None:
         """The addresses behind a remote group changed: every host whose rules name it."""
@@ -142,7 +146,7 @@ class Work:
         own = self._groups | {group for _, groups in self._wired for group in groups}
         named = hosts.references(conn, self._sets, own) if own or self._sets else []
         users = {group_id for group_id, set_id in named if set_id in self._sets}
-        named_by: dict[str, set[str]] = {}
+        named_by = {group_id: set(set_ids) for group_id, set_ids in self._dropped.items()}
         for group_id, set_id in named:
             named_by.setdefault(group_id, set()).add(set_id)
         for host, groups in self._wired:

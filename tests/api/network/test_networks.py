@@ -89,7 +89,9 @@ def test_segments(bench: Any) -> None:
     made = bench.make("network", by=bench.admin, **flat)
     assert made["provider:segmentation_id"] is None and made["mtu"] == 1500
     assert bench.make("network", by=bench.admin, expect=409, **flat)["type"] == "FlatNetworkInUse"
-    assert bench.make("network", by=bench.admin, expect=400, **{"provider:network_type": "flat"})["type"] == "InvalidInput"
+    assert (
+        bench.make("network", by=bench.admin, expect=400, **{"provider:network_type": "flat"})["type"] == "InvalidInput"
+    )
 
 
 def test_filters_sort_and_pages(bench: Any) -> None:
@@ -168,7 +170,10 @@ def test_tags(bench: Any) -> None:
     def having(query: str) -> set[str]:
         return {n["id"] for n in bench.get(f"/networks?{query}")["networks"]} & {network["id"], other["id"]}
 
-    assert having("tags=blue,green") == {network["id"]} and having("tags-any=green,blue") == {network["id"], other["id"]}
+    assert having("tags=blue,green") == {network["id"]} and having("tags-any=green,blue") == {
+        network["id"],
+        other["id"],
+    }
     assert having("not-tags=blue,green") == {other["id"]} and having("not-tags-any=green") == {other["id"]}
     # OSSA-2024-005: changing tags takes the right to change their object.
     external = bench.outside()

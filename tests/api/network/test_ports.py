@@ -14,7 +14,11 @@ from aerie_common.db import count_queries
 def test_create_show_update_delete(bench: Any) -> None:
     network, subnet = bench.network("10.0.0.0/24")
     port = bench.port(network, name="p")
-    assert port["status"] == "DOWN" and port["mac_address"].startswith("fa:16:3e:") and port["tenant_id"] == port["project_id"]
+    assert (
+        port["status"] == "DOWN"
+        and port["mac_address"].startswith("fa:16:3e:")
+        and port["tenant_id"] == port["project_id"]
+    )
     [address] = port["fixed_ips"]
     assert address["subnet_id"] == subnet["id"] and address["ip_address"].startswith("10.0.0.")
     assert len(port["security_groups"]) == 1 and port["port_security_enabled"] is True
@@ -34,7 +38,11 @@ def test_addresses(bench: Any) -> None:
     assert port["fixed_ips"] == [{"subnet_id": subnet["id"], "ip_address": "10.2.0.9"}]
     refused = bench.make("port", network_id=network["id"], fixed_ips=exact, expect=409)
     assert refused["type"] == "IpAddressAlreadyAllocated"
-    for address, kind in (("10.3.0.1", "InvalidIpForNetwork"), ("10.2.0.15", "InvalidIpForSubnet"), ("10.2.0.0", "InvalidIpForSubnet")):
+    for address, kind in (
+        ("10.3.0.1", "InvalidIpForNetwork"),
+        ("10.2.0.15", "InvalidIpForSubnet"),
+        ("10.2.0.0", "InvalidIpForSubnet"),
+    ):
         refused = bench.make("port", network_id=network["id"], fixed_ips=[{"ip_address": address}], expect=400)
         assert refused["type"] == kind
     assert bench.port(network, fixed_ips=[])["fixed_ips"] == []
@@ -108,7 +116,12 @@ def test_bulk(bench: Any) -> None:
     made = bench.call("POST", "/ports", body, expect=201).json["ports"]
     assert [p["name"] for p in made] == [f"bulk-{i}" for i in range(30)]
     assert len({p["fixed_ips"][0]["ip_address"] for p in made}) == len({p["mac_address"] for p in made}) == 30
-    body = {"ports": [{"network_id": network["id"], "name": "never"}, {"network_id": network["id"], "fixed_ips": [{"ip_address": "1.1.1.1"}]}]}
+    body = {
+        "ports": [
+            {"network_id": network["id"], "name": "never"},
+            {"network_id": network["id"], "fixed_ips": [{"ip_address": "1.1.1.1"}]},
+        ]
+    }
     bench.call("POST", "/ports", body, expect=400)
     assert bench.get("/ports?name=never")["ports"] == []
 
@@ -159,7 +172,9 @@ def test_device_owner_network_is_not_for_tenants(bench: Any) -> None:
 def test_binding_is_for_services(bench: Any) -> None:
     network, _ = bench.network()
     for name, value in (("binding:host_id", "host-1"), ("binding:profile", {"a": 1})):
-        assert bench.make("port", network_id=network["id"], expect=403, **{name: value})["type"] == "PolicyNotAuthorized"
+        assert (
+            bench.make("port", network_id=network["id"], expect=403, **{name: value})["type"] == "PolicyNotAuthorized"
+        )
         bench.call("POST", "/ports", {"ports": [{"network_id": network["id"], name: value}]}, expect=403)
         port = bench.port(network)
         bench.change("port", port["id"], expect=403, **{name: value})
@@ -174,7 +189,10 @@ def test_binding_is_for_services(bench: Any) -> None:
     assert unknown["binding:vif_type"] == "binding_failed"
     free = bench.change("port", made["id"], by=bench.compute, **{"binding:host_id": ""})
     assert free["binding:vif_type"] == "unbound" and free["binding:host_id"] == ""
-    assert bench.change("port", made["id"], by=bench.admin, **{"binding:host_id": "host-1"})["binding:vif_type"] == "bridge"
+    assert (
+        bench.change("port", made["id"], by=bench.admin, **{"binding:host_id": "host-1"})["binding:vif_type"]
+        == "bridge"
+    )
     refused = bench.change("port", made["id"], mac_address="fa:16:3e:00:00:77", expect=409)
     assert refused["type"] == "PortBound"
 
@@ -204,7 +222,12 @@ def test_port_security_and_pairs(bench: Any) -> None:
         {"ip_address": "10.0.0.200", "mac_address": port["mac_address"]},
         {"ip_address": "10.1.0.0/24", "mac_address": "fa:16:3e:00:00:09"},
     ]
-    for bad in ([{"ip_address": "x"}], [{"mac_address": "fa:16:3e:00:00:01"}], [pairs[0], pairs[0]], [{"ip_address": "10.0.0.1\n"}]):
+    for bad in (
+        [{"ip_address": "x"}],
+        [{"mac_address": "fa:16:3e:00:00:01"}],
+        [pairs[0], pairs[0]],
+        [{"ip_address": "10.0.0.1\n"}],
+    ):
         bench.change("port", port["id"], allowed_address_pairs=bad, expect=400)
     refused = bench.change("port", port["id"], port_security_enabled=False, expect=409)
     assert refused["type"] == "AddressPairAndPortSecurityRequired"
@@ -235,7 +258,9 @@ def test_dhcp_options(bench: Any) -> None:
     port = bench.port(network, extra_dhcp_opts=options)
     assert {(o["opt_name"], o["opt_value"]) for o in port["extra_dhcp_opts"]} == {("mtu", "1400"), ("42", "1.2.3.4")}
     changed = bench.change(
-        "port", port["id"], extra_dhcp_opts=[{"opt_name": "mtu", "opt_value": None}, {"opt_name": "42", "opt_value": "5.6.7.8"}]
+        "port",
+        port["id"],
+        extra_dhcp_opts=[{"opt_name": "mtu", "opt_value": None}, {"opt_name": "42", "opt_value": "5.6.7.8"}],
     )
     assert [(o["opt_name"], o["opt_value"]) for o in changed["extra_dhcp_opts"]] == [("42", "5.6.7.8")]
 

@@ -20,7 +20,9 @@ def _detach(bench: Any, router: Any, expect: int = 200, **what: Any) -> Any:
 def test_life(bench: Any) -> None:
     router = bench.make("router", name="r")
     assert router["status"] == "ACTIVE" and router["external_gateway_info"] is None and router["routes"] == []
-    assert "distributed" not in router and bench.get(f"/routers/{router['id']}", by=bench.admin)["router"]["ha"] is False
+    assert (
+        "distributed" not in router and bench.get(f"/routers/{router['id']}", by=bench.admin)["router"]["ha"] is False
+    )
     assert bench.get(f"/routers/{router['id']}")["router"] == router
     assert bench.change("router", router["id"], name="s", admin_state_up=False)["name"] == "s"
     bench.call("GET", f"/routers/{router['id']}", by=bench.stranger, expect=404)
@@ -108,12 +110,19 @@ def test_routes(bench: Any) -> None:
     routes = [{"destination": "10.50.0.0/24", "nexthop": "10.1.0.9"}]
     assert bench.change("router", router["id"], routes=routes)["routes"] == routes
     for bad in ("10.9.0.1", "10.1.0.1"):
-        refused = bench.change("router", router["id"], routes=[{"destination": "10.50.0.0/24", "nexthop": bad}], expect=400)
+        refused = bench.change(
+            "router", router["id"], routes=[{"destination": "10.50.0.0/24", "nexthop": bad}], expect=400
+        )
         assert refused["type"] == "InvalidRoutes"
     more = [{"destination": "10.51.0.0/24", "nexthop": "10.1.0.9"}]
     body = {"router": {"routes": more}}
-    assert bench.call("PUT", f"/routers/{router['id']}/add_extraroutes", body, expect=200).json["router"]["routes"] == routes + more
-    left = bench.call("PUT", f"/routers/{router['id']}/remove_extraroutes", {"router": {"routes": routes}}, expect=200).json
+    assert (
+        bench.call("PUT", f"/routers/{router['id']}/add_extraroutes", body, expect=200).json["router"]["routes"]
+        == routes + more
+    )
+    left = bench.call(
+        "PUT", f"/routers/{router['id']}/remove_extraroutes", {"router": {"routes": routes}}, expect=200
+    ).json
     assert left["router"]["routes"] == more
     assert _detach(bench, router, 409, subnet_id=subnet["id"])["NeutronError"]["type"] == "RouterInterfaceInUseByRoute"
     assert bench.change("router", router["id"], routes=None)["routes"] == []
@@ -140,7 +149,9 @@ def test_floating_ip(bench: Any) -> None:
     busy = bench.change("router", router["id"], external_gateway_info={}, expect=409)
     assert busy["type"] == "RouterExternalGatewayInUseByFloatingIp"
     [subnet_id] = bench.get(f"/networks/{network['id']}")["network"]["subnets"]
-    assert _detach(bench, router, 409, subnet_id=subnet_id)["NeutronError"]["type"] == "RouterInterfaceInUseByFloatingIP"
+    assert (
+        _detach(bench, router, 409, subnet_id=subnet_id)["NeutronError"]["type"] == "RouterInterfaceInUseByFloatingIP"
+    )
     none = bench.change("floatingip", free["id"], port_id=None)
     assert none["port_id"] is None and none["router_id"] is None and none["fixed_ip_address"] is None
     bench.change("floatingip", free["id"], port_id=second["id"])
@@ -160,10 +171,14 @@ def test_floating_ip_refusals(bench: Any) -> None:
     refused = bench.make("floatingip", floating_network_id=external["id"], port_id=port["id"], expect=404)
     assert refused["type"] == "ExternalGatewayForFloatingIPNotFound"
     assert bench.get(f"/floatingips?port_id={port['id']}")["floatingips"] == []
-    assert bench.make("floatingip", floating_network_id=lonely["id"], expect=400)["message"].endswith("external network.")
+    assert bench.make("floatingip", floating_network_id=lonely["id"], expect=400)["message"].endswith(
+        "external network."
+    )
     bench.make("floatingip", floating_network_id=port["id"], expect=404)
     bench.make("floatingip", floating_network_id=external["id"], floating_ip_address="172.24.3.9", expect=403)
-    chosen = bench.make("floatingip", by=bench.admin, floating_network_id=external["id"], floating_ip_address="172.24.3.9")
+    chosen = bench.make(
+        "floatingip", by=bench.admin, floating_network_id=external["id"], floating_ip_address="172.24.3.9"
+    )
     assert chosen["floating_ip_address"] == "172.24.3.9"
     taken = bench.make(
         "floatingip", by=bench.admin, floating_network_id=external["id"], floating_ip_address="172.24.3.9", expect=409
@@ -171,7 +186,9 @@ def test_floating_ip_refusals(bench: Any) -> None:
     assert taken["type"] == "IpAddressAlreadyAllocated"
     network, _, _ = bench.routed()
     two = bench.port(network)
-    two = bench.change("port", two["id"], fixed_ips=[*two["fixed_ips"], {"subnet_id": two["fixed_ips"][0]["subnet_id"]}])
+    two = bench.change(
+        "port", two["id"], fixed_ips=[*two["fixed_ips"], {"subnet_id": two["fixed_ips"][0]["subnet_id"]}]
+    )
     common = {"floating_network_id": external["id"], "port_id": two["id"]}
     assert "multiple" in bench.make("floatingip", expect=400, **common)["message"]
     bench.make("floatingip", expect=400, fixed_ip_address="10.1.0.250", **common)
@@ -185,7 +202,8 @@ def test_ipv6_interfaces_share_a_port(bench: Any) -> None:
     router = bench.make("router")
     network = bench.make("network")
     subnets = [
-        bench.make("subnet", network_id=network["id"], cidr=f"fd00:{i}::/64", ip_version=6, enable_dhcp=False) for i in (1, 2)
+        bench.make("subnet", network_id=network["id"], cidr=f"fd00:{i}::/64", ip_version=6, enable_dhcp=False)
+        for i in (1, 2)
     ]
     first, second = (_attach(bench, router, subnet) for subnet in subnets)
     assert first["port_id"] == second["port_id"]

@@ -24,7 +24,9 @@ def test_default_group_on_first_touch(bench: Any) -> None:
         ("ingress", "IPv4", group["id"], None), ("ingress", "IPv6", group["id"], None),
     }  # fmt: skip
     assert len(bench.get("/security-groups", by=who)["security_groups"]) == 1
-    assert bench.make("security_group", by=who, name="default", expect=409)["type"] == "SecurityGroupDefaultAlreadyExists"
+    assert (
+        bench.make("security_group", by=who, name="default", expect=409)["type"] == "SecurityGroupDefaultAlreadyExists"
+    )
     assert bench.remove("security_group", group["id"], by=who, expect=409)["type"] == "SecurityGroupCannotRemoveDefault"
     refused = bench.change("security_group", group["id"], by=who, name="other", expect=409)
     assert refused["type"] == "SecurityGroupCannotUpdateDefault"
@@ -70,13 +72,21 @@ def test_rules(bench: Any) -> None:
     assert rule["protocol"] == "tcp" and rule["port_range_min"] == 80 and rule["ethertype"] == "IPv4"
     assert rule["remote_ip_prefix"] == "10.1.2.3/8" and rule["normalized_cidr"] == "10.0.0.0/8"
     assert bench.get(f"/security-group-rules/{rule['id']}")["security_group_rule"] == rule
-    same = {"security_group_id": group["id"], "direction": "ingress", "protocol": 6, "port_range_min": 80, "port_range_max": 80}
+    same = {
+        "security_group_id": group["id"],
+        "direction": "ingress",
+        "protocol": 6,
+        "port_range_min": 80,
+        "port_range_max": 80,
+    }
     refused = bench.make("security_group_rule", expect=409, remote_ip_prefix="10.0.0.0/8", **same)
     assert refused["type"] == "SecurityGroupRuleExists" and rule["id"] in refused["message"]
     anything = bench.make("security_group_rule", **same)
     refused = bench.make("security_group_rule", expect=409, remote_ip_prefix="0.0.0.0/0", **same)
     assert anything["id"] in refused["message"]
-    found = bench.get(f"/security-group-rules?security_group_id={group['id']}&direction=ingress")["security_group_rules"]
+    found = bench.get(f"/security-group-rules?security_group_id={group['id']}&direction=ingress")[
+        "security_group_rules"
+    ]
     assert {r["id"] for r in found} == {rule["id"], anything["id"]}
     bench.call("GET", f"/security-group-rules/{rule['id']}", by=bench.stranger, expect=404)
     bench.remove("security_group_rule", rule["id"], by=bench.stranger, expect=404)
@@ -129,15 +139,22 @@ def test_rules_about_groups(bench: Any) -> None:
 def test_address_groups(bench: Any) -> None:
     group = bench.make("address_group", name="office", addresses=["10.0.0.0/8", "192.0.2.1/32"])
     path = f"/address-groups/{group['id']}"
-    body = bench.call("PUT", path + "/add_addresses", {"addresses": ["198.51.100.0/24"]}, expect=200).json["address_group"]
+    body = bench.call("PUT", path + "/add_addresses", {"addresses": ["198.51.100.0/24"]}, expect=200).json[
+        "address_group"
+    ]
     assert body["addresses"] == ["10.0.0.0/8", "192.0.2.1/32", "198.51.100.0/24"]
-    body = bench.call("PUT", path + "/remove_addresses", {"addresses": ["10.0.0.0/8"]}, expect=200).json["address_group"]
+    body = bench.call("PUT", path + "/remove_addresses", {"addresses": ["10.0.0.0/8"]}, expect=200).json[
+        "address_group"
+    ]
     assert body["addresses"] == ["192.0.2.1/32", "198.51.100.0/24"]
     bench.call("PUT", path + "/add_addresses", {"addresses": ["office"]}, expect=400)
     bench.call("PUT", path + "/add_addresses", {"addresses": ["10.9.0.0/16"]}, by=bench.stranger, expect=404)
     security = bench.make("security_group", name="from-office")
     rule = bench.make(
-        "security_group_rule", security_group_id=security["id"], direction="ingress", remote_address_group_id=group["id"]
+        "security_group_rule",
+        security_group_id=security["id"],
+        direction="ingress",
+        remote_address_group_id=group["id"],
     )
     assert bench.remove("address_group", group["id"], expect=409)["type"] == "AddressGroupInUse"
     bench.remove("security_group_rule", rule["id"])
@@ -150,12 +167,20 @@ def test_bulk_rules(bench: Any) -> None:
     def rules(*ports: int) -> dict[str, Any]:
         return {
             "security_group_rules": [
-                {"security_group_id": group["id"], "direction": "ingress", "protocol": "tcp", "port_range_min": p, "port_range_max": p}
+                {
+                    "security_group_id": group["id"],
+                    "direction": "ingress",
+                    "protocol": "tcp",
+                    "port_range_min": p,
+                    "port_range_max": p,
+                }
                 for p in ports
             ]
         }
 
-    assert len(bench.call("POST", "/security-group-rules", rules(1, 2, 3), expect=201).json["security_group_rules"]) == 3
+    assert (
+        len(bench.call("POST", "/security-group-rules", rules(1, 2, 3), expect=201).json["security_group_rules"]) == 3
+    )
     bench.call("POST", "/security-group-rules", rules(4, 3), expect=409)
     bench.call("POST", "/security-group-rules", rules(5, 5), expect=409)
     assert len(bench.get(f"/security-group-rules?security_group_id={group['id']}")["security_group_rules"]) == 5
@@ -171,7 +196,9 @@ def test_templates(bench: Any) -> None:
     ).json["default_security_group_rule"]  # fmt: skip
     group = bench.make("security_group", name="with-ping")
     assert "icmp" in {r["protocol"] for r in group["security_group_rules"]}
-    bench.call("POST", "/default-security-group-rules", {"default_security_group_rule": {"direction": "egress"}}, expect=403)
+    bench.call(
+        "POST", "/default-security-group-rules", {"default_security_group_rule": {"direction": "egress"}}, expect=403
+    )
     bench.call("DELETE", f"/default-security-group-rules/{rule['id']}", by=bench.admin, expect=204)
 
 

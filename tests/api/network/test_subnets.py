@@ -43,7 +43,10 @@ def test_gateways(bench: Any) -> None:
         ({"cidr": "10.0.0.0/24", "ip_version": 6}, "InvalidInput"),
         ({"cidr": "10.0.0.0/31"}, "InvalidInput"),
         ({}, "InvalidInput"),
-        ({"cidr": "10.0.0.0/24", "allocation_pools": [{"start": "10.0.0.9", "end": "10.0.0.2"}]}, "InvalidAllocationPool"),
+        (
+            {"cidr": "10.0.0.0/24", "allocation_pools": [{"start": "10.0.0.9", "end": "10.0.0.2"}]},
+            "InvalidAllocationPool",
+        ),
         (
             {"cidr": "10.0.0.0/24", "allocation_pools": [{"start": "10.0.0.9", "end": "10.0.1.2"}]},
             "OutOfBoundsAllocationPool",
@@ -78,7 +81,9 @@ def test_pools_and_overlaps(bench: Any) -> None:
         "subnet", expect=409, cidr="10.4.0.0/24", allocation_pools=with_gateway, gateway_ip="10.4.0.5", **common
     )
     assert refused["type"] == "GatewayConflictWithAllocationPools"
-    made = bench.make("subnet", cidr="10.4.0.0/24", allocation_pools=[{"start": "10.4.0.7", "end": "10.4.0.9"}], **common)
+    made = bench.make(
+        "subnet", cidr="10.4.0.0/24", allocation_pools=[{"start": "10.4.0.7", "end": "10.4.0.9"}], **common
+    )
     port = bench.port(network, fixed_ips=[{"subnet_id": made["id"]}])
     assert port["fixed_ips"][0]["ip_address"] in {"10.4.0.7", "10.4.0.8", "10.4.0.9"}
 
@@ -128,7 +133,9 @@ def test_self_made_addresses(bench: Any) -> None:
         ipv6_address_mode="slaac",
     )  # fmt: skip
     address = "fd00:1::f816:3eff:fe11:2233"
-    assert bench.get(f"/ports/{early['id']}")["port"]["fixed_ips"] == [{"subnet_id": slaac["id"], "ip_address": address}]
+    assert bench.get(f"/ports/{early['id']}")["port"]["fixed_ips"] == [
+        {"subnet_id": slaac["id"], "ip_address": address}
+    ]
     stateful = bench.make(
         "subnet", network_id=network["id"], cidr="fd00:2::/64", ip_version=6, ipv6_ra_mode="dhcpv6-stateful",
         ipv6_address_mode="dhcpv6-stateful",
