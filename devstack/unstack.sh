@@ -76,9 +76,14 @@ remove_wires() {
     remove_rules
 }
 
-# Chains and sets of security groups carry our prefix; jumps to them go first.
+# Chains, sets and tables of security groups carry our prefix; jumps to chains go with them.
 remove_rules() {
-    local tool set
+    local tool set family table
+    if command -v nft > /dev/null; then
+        nft list tables 2> /dev/null | while read -r _ family table; do
+            case $table in aerie|aerie-*) nft delete table "$family" "$table" ;; esac
+        done
+    fi
     for tool in iptables ip6tables; do
         command -v "$tool-save" > /dev/null || continue
         if "$tool-save" 2> /dev/null | grep -q 'aerie-'; then
@@ -124,7 +129,7 @@ stop_server() {
     case $1 in
         mariadb) mariadb-admin --socket="$MARIADB_SOCKET" --user=root shutdown ;;
         rabbitmq-server)
-            RABBITMQ_NODENAME=$(rabbit_node) rabbitmqctl -q stop || return 1
+            RABBITMQ_NODENAME=$(rabbit_node) rabbitmqctl -q stop "/var/lib/rabbitmq/mnesia/$(rabbit_node).pid" > /dev/null || return 1
             # Erlang's port mapper stays behind; it refuses to go while another node needs it.
             epmd -kill > /dev/null 2>&1 || true
             ;;
