@@ -236,10 +236,12 @@ def ensure_consumer(conn: sa.Connection, consumer_id: str, project_id: str, user
     return insert_if_absent(conn, CONSUMERS, {**values, "created_at": utcnow()})
 
 
-def update_consumer(conn: sa.Connection, consumer_id: str, generation: int, **values: Any) -> bool:
-    """Change a consumer and raise its generation, if that is still `generation`."""
-    where = (CONSUMERS.c.id == consumer_id, CONSUMERS.c.generation == generation)
-    return bool(conn.execute(sa.update(CONSUMERS).where(*where).values(**values, generation=generation + 1)).rowcount)
+def set_consumer(
+    conn: sa.Connection, consumer_id: str, project_id: str, user_id: str, type_: str, generation: int
+) -> None:
+    """Write down whose a consumer is."""
+    values = {"project_id": project_id, "user_id": user_id, "type": type_, "generation": generation}
+    conn.execute(sa.update(CONSUMERS).where(CONSUMERS.c.id == consumer_id).values(values))
 
 
 def insert_allocations(conn: sa.Connection, consumer_id: str, provider_id: str, amounts: Mapping[str, int]) -> None:
