@@ -20,6 +20,7 @@ from aerie_network.drivers.base import ERROR, DriverSettings, HostState, Network
 
 LOG = logging.getLogger(__name__)
 _FIRST_RETRY, _LAST_RETRY = 0.5, 10.0
+_LOOK = 1.0  # seconds between looks at whether something has died
 _FULL_REPORT_EVERY = 10  # resyncs
 
 
@@ -33,7 +34,7 @@ class NetworkAgent:
         server: NetworkServer,
         *,
         report_interval: float = 10.0,
-        resync_interval: float = 60.0,
+        resync_interval: float = 300.0,
         stuck_after: float = 0.0,
         availability_zone: str = "nova",
         on_state: Callable[[HostState], None] | None = None,
@@ -85,13 +86,15 @@ class NetworkAgent:
     def _work(self) -> None:
         resync_at = time.monotonic() + self._resync_interval
         while not self._stopping.is_set():
-            wait = min(resync_at - time.monotonic(), self._retry or self._resync_interval)
+            wait = min(resync_at - time.monotonic(), self._retry or _LOOK)
             woken = self._awake.wait(max(wait, 0))
             self._awake.clear()
             if self._stopping.is_set():
                 return
             resync = time.monotonic() >= resync_at
             self.progressed_at = time.monotonic()
+            if not (woken or resync or self._retry or self._driver.needs_attention()):
+                continue
             try:
                 settled = self._turn(fetch=woken or resync or self._retry > 0, resync=resync)
             except oslo_messaging.MessagingException as error:
@@ -156,7 +159,7 @@ class NetworkAgent:
                 LOG.warning("heartbeat not taken: %s", error or type(error).__name__)
             except Exception:
                 LOG.exception("heartbeat failed")
-            stuck = time.monotonic() - self.progressed_at - self._resync_interval
+            stuck = time.monotonic() - self.progressed_at
             if self._stuck_after and stuck > self._stuck_after:
                 LOG.critical("no progress for %.0f s: ending, to be started afresh", stuck)
                 os._exit(70)

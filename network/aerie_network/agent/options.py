@@ -23,7 +23,7 @@ AGENT_OPTS: list[cfg.Opt] = [
     cfg.StrOpt("driver", default="bridge", choices=["bridge", "fake"], help="How networks are made."),
     cfg.StrOpt("availability_zone", default="nova", help="Zone in which the agent is listed."),
     cfg.FloatOpt("report_interval", default=10.0, min=0.5, help="Seconds between signs of life."),
-    cfg.FloatOpt("resync_interval", default=60.0, min=1.0, help="Seconds between looks at the whole host."),
+    cfg.FloatOpt("resync_interval", default=300.0, min=1.0, help="Seconds between looks at the whole host."),
     cfg.FloatOpt("stuck_after", default=300.0, help="Seconds without progress after which it ends itself; 0: never."),
     cfg.StrOpt("tap_owner", default="", help="User who may open guests' taps, if it is not root who starts them."),
     cfg.FloatOpt("fake_delay", default=0.0, help="Seconds the fake driver takes for a change."),

@@ -467,6 +467,10 @@ class NetworkDriver(abc.ABC):
     def observe(self) -> Observation:
         """What is there now; changes nothing."""
 
+    def needs_attention(self) -> bool:
+        """Whether something that was right no longer is (a server has died). Cheap: asked every second."""
+        return False
+
     def namespace_identity(self, namespace: str) -> int | None:
         """Tells a namespace from a later one of the same name; None when there is none (or never is, as here)."""
         return None

@@ -24,7 +24,7 @@ from aerie_network.drivers.base import (
     Route,
     SecurityRule,
 )
-from aerie_network.drivers.bridge import antispoof, dhcp, firewall, nat
+from aerie_network.drivers.bridge import antispoof, dhcp, nat, rules
 from aerie_network.drivers.codec import DocumentError
 from aerie_network.drivers.fake import FakeDriver
 
@@ -187,7 +187,7 @@ def test_hostile_values_never_make_a_line_of_a_file(seed: int, tmp_path_factory:
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values_never_reach_a_rule(value: str) -> None:
-    rules = [
+    bad = [
         SecurityRule("a", "ingress", protocol=value or "x"),
         SecurityRule("b", "ingress", remote_cidr=value or "x"),
         SecurityRule("c", "ingress", remote_set=value or "x"),
@@ -195,9 +195,9 @@ def test_hostile_values_never_reach_a_rule(value: str) -> None:
         SecurityRule("e", "ingress", ethertype=value),
     ]
     port = Port("p", "n", "fa:16:3e:00:00:01", security_groups=("g",))
-    chains = firewall.compile_port(port, {"g": base.SecurityGroup("g", tuple(rules))}, (), ())
-    assert len(chains.refused) == len(rules)
-    bare = firewall.compile_port(port, {"g": base.SecurityGroup("g")}, (), ())
+    chains = rules.compile_port(port, {"g": base.SecurityGroup("g", tuple(bad))}, (), ())
+    assert len(chains.refused) == len(bad)
+    bare = rules.compile_port(port, {"g": base.SecurityGroup("g")}, (), ())
     assert (chains.into, chains.out) == (bare.into, bare.out), "a rule left out forbids"
     for broken in (
         dataclasses.replace(port, mac=value),
@@ -223,7 +223,7 @@ def test_rules_in_the_packet_filters_words() -> None:
         rule = SecurityRule("r", **{"direction": "ingress", **fields})  # type: ignore[arg-type]
         port = Port("p", "n", "fa:16:3e:00:00:01", security_groups=("g",))
         groups = {"g": base.SecurityGroup("g", (rule,), stateful=False)}
-        chains = firewall.compile_port(port, groups, (), ("set",))
+        chains = rules.compile_port(port, groups, (), ("set",))
         assert not chains.refused, chains.refused
         version = 6 if rule.ethertype == "IPv6" else 4
         return (chains.into if rule.direction == "ingress" else chains.out)[version][-2]

@@ -51,6 +51,11 @@ class Advertisers:
 
     def __init__(self, settings: base.DriverSettings) -> None:
         self._root = Path(settings.state_path) / "ra"
+        self._processes = system.ProcessWatch()
+
+    def ended(self) -> set[str]:
+        """Ids of the routers whose radvd has ended by itself."""
+        return self._processes.ended()
 
     def ensure(self, router_id: str, namespace: str, text: str) -> None:
         """Makes the router advertise what `text` says, or nothing when it is empty."""
@@ -67,9 +72,13 @@ class Advertisers:
             (directory / "pid").unlink(missing_ok=True)
             command = ["radvd", "-C", str(directory / "conf"), "-p", str(directory / "pid"), "-m", "none"]
             system.in_namespace(namespace, lambda: system.run([*command, *_user()]))
+            pid = system.running_process(directory / "pid", str(directory / "conf"))
+        if pid:
+            self._processes.watch(router_id, pid)
 
     def remove(self, router_id: str) -> None:
         """Stops the router's advertisements."""
+        self._processes.forget(router_id)
         directory = self._root / router_id
         if directory.is_dir():
             pid = system.running_process(directory / "pid", str(directory / "conf"))

@@ -68,6 +68,8 @@ class DhcpServers:
         self._settings = settings
         self._links = links
         self._root = Path(settings.state_path) / "dhcp"
+        self._processes = system.ProcessWatch()
+        self._devices: dict[str, str] = {}  # network id -> host's end of the server's interface
 
     def present(self) -> set[str]:
         """Ids of the networks that have a namespace or files here."""
@@ -79,6 +81,10 @@ class DhcpServers:
     def running(self) -> set[str]:
         """Ids of the networks whose server runs."""
         return {network_id for network_id in self.present() if self._pid(network_id)}
+
+    def ended(self) -> set[str]:
+        """Ids of the networks whose server has ended by itself."""
+        return self._processes.ended()
 
     def _pid(self, network_id: str) -> int | None:
         directory = self._root / network_id
@@ -93,13 +99,19 @@ class DhcpServers:
         device = "ns-" + doc.port_id[:11]
         files = render(doc, network, device, directory, self._settings.dns_forwarders)
         fresh = system.ensure_namespace(namespace)
-        alias = f"aerie:dhcp:{network_id}"
-        link = self._links.ensure_veth(
-            base.tap_name(doc.port_id), checks.device(device), namespace, checks.mac(doc.mac), network.mtu, alias
-        )
+        alias, name = f"aerie:dhcp:{network_id}", base.tap_name(doc.port_id)
+        if self._devices.get(network_id) != name:
+            for other in self._devices_of(network_id):
+                if other != name:  # of an earlier port of the server
+                    self._links.delete(other)
+        self._devices[network_id] = name
+        link = self._links.ensure_veth(name, checks.device(device), namespace, checks.mac(doc.mac), network.mtu, alias)
         self._links.join(link, bridge)
         system.in_namespace(namespace, lambda: _ensure_inside(doc, network, device, fresh))
         self._ensure_loaded(doc, namespace, directory, files)
+        pid = self._pid(network_id)
+        if pid:
+            self._processes.watch(network_id, pid)
         self._release(doc, namespace, directory, device, files)
         return Served(files.ready, files.refused)
 
@@ -151,14 +163,18 @@ class DhcpServers:
 
             system.in_namespace(namespace, release)
 
+    def _devices_of(self, network_id: str) -> list[str]:
+        return [link.name for link in self._links.all() if link.alias == f"aerie:dhcp:{network_id}"]
+
     def remove(self, network_id: str) -> None:
         """Stops the network's server and removes its namespace, devices and files."""
+        self._processes.forget(network_id)
         pid = self._pid(network_id)
         if pid:
             system.stop_process(pid)
-        for link in self._links.all():
-            if link.alias == f"aerie:dhcp:{network_id}":
-                self._links.delete(link.name)
+        device = self._devices.pop(network_id, None)
+        for name in [device] if device else self._devices_of(network_id):
+            self._links.delete(name)
         system.delete_namespace(base.dhcp_namespace(network_id))
         shutil.rmtree(self._root / network_id, ignore_errors=True)
 

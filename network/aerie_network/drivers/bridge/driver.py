@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from aerie_network.drivers import base, checks
-from aerie_network.drivers.bridge import addresssets, antispoof, dhcp, firewall, router, segments, system
+from aerie_network.drivers.bridge import addresssets, antispoof, dhcp, firewall, router, rules, segments, system
 from aerie_network.drivers.bridge.links import ALIAS_PREFIX, Link, Links
 from aerie_network.drivers.bridge.system import HostError
 
@@ -55,7 +55,7 @@ class BridgeDriver(base.NetworkDriver):
         self._bridges: dict[str, Link] = {}
         self._ports: dict[str, _Known] = {}
         self._devices: dict[str, str] = {}  # port id -> tap
-        self._chains: dict[str, firewall.PortChains] = {}  # device -> loaded rules
+        self._chains: dict[str, rules.PortChains] = {}  # device -> loaded rules
         self._compiled: dict[str, tuple[object, tuple[list[str], firewall.FilteredPort]]] = {}
         self._served: dict[str, tuple[object, dhcp.Served, base.Outcome]] = {}
         self._routed: dict[str, tuple[object, router.Routed, base.Outcome]] = {}
@@ -194,7 +194,7 @@ class BridgeDriver(base.NetworkDriver):
         network = state.networks.get(port.network_id)
         if network is None:
             raise checks.BadValue(f"network {port.network_id} is unknown here")
-        chains = firewall.compile_port(port, state.security_groups, bad_sets, state.address_sets)
+        chains = rules.compile_port(port, state.security_groups, bad_sets, state.address_sets)
         bridge = self._segments.bridge_of(network)
         item = firewall.FilteredPort(port, chains, bridge, self._segments.mapped(network))
         return antispoof.compile_port(port), item
@@ -261,11 +261,13 @@ class BridgeDriver(base.NetworkDriver):
     # --------------------------------------------------------------------------------------------------- DHCP
 
     def _ensure_dhcp(self, state: base.HostState, whole: bool) -> None:
+        ended = self._dhcp.ended()
         for network_id, doc in state.dhcp.items():
             network = state.networks.get(network_id)
             inputs: object = (doc, network and (network.subnets, network.mtu), self._index(network_id))
             known = self._served.get(network_id)
-            if not whole and known and known[0] == inputs and known[2].status == base.ACTIVE:
+            right = known and known[0] == inputs and known[2].status == base.ACTIVE
+            if not whole and right and network_id not in ended:
                 continue
             served, reason = self._guard(f"DHCP of network {network_id}", self._serve, doc, network)
             if served is None:
@@ -290,6 +292,7 @@ class BridgeDriver(base.NetworkDriver):
 
     def _ensure_routers(self, state: base.HostState, whole: bool) -> None:
         wanted = {router_id: item for router_id, item in state.routers.items() if item.admin_state_up}
+        ended = self._routers.ended()
         for router_id, item in wanted.items():
             around = [
                 (network.subnets, network.mtu, self._index(network.id))
@@ -298,7 +301,8 @@ class BridgeDriver(base.NetworkDriver):
             ]
             inputs: object = (item, around)
             known = self._routed.get(router_id)
-            if not whole and known and known[0] == inputs and known[2].status == base.ACTIVE:
+            right = known and known[0] == inputs and known[2].status == base.ACTIVE
+            if not whole and right and router_id not in ended:
                 continue
             done, reason = self._guard(
                 f"router {router_id}",
@@ -357,6 +361,10 @@ class BridgeDriver(base.NetworkDriver):
             floating_ips=floating,
         )
 
+    def needs_attention(self) -> bool:
+        """See NetworkDriver."""
+        return bool(self._dhcp.ended() or self._routers.ended())
+
     def observe(self) -> base.Observation:
         """See NetworkDriver."""
         links = self._links.all()
@@ -381,20 +389,21 @@ class BridgeDriver(base.NetworkDriver):
 
     def cleanup(self) -> None:
         """See NetworkDriver."""
-        for network_id in self._dhcp.present():
-            self._dhcp.remove(network_id)
-        for router_id in self._routers.present():
-            self._routers.remove(router_id)
-        for link in self._links.all():
-            if link.ours:
-                self._links.delete(link.name)
+        with self._links.snapshot():
+            for network_id in self._dhcp.present():
+                self._dhcp.remove(network_id)
+            for router_id in self._routers.present():
+                self._routers.remove(router_id)
+            for link in self._links.all():
+                if link.ours:
+                    self._links.delete(link.name)
         self._firewall.remove()
         self._antispoof.remove()
         self._sets.remove()
         self._forget()
 
 
-def _covers(after: firewall.PortChains, before: firewall.PortChains) -> bool:
+def _covers(after: rules.PortChains, before: rules.PortChains) -> bool:
     """Whether everything allowed before is allowed still."""
     return all(
         set(old[version]) <= set(new[version])

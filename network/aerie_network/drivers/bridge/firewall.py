@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Security groups: what may pass to and from each port, with connection tracking.
+"""Security groups in the kernel: what may pass to and from each port, with connection tracking.
 
 Owns the chains `aerie-*` of iptables and ip6tables (tables filter and raw). Each port has two chains, into the guest
 (`aerie-i-`) and out of it (`aerie-o-`); both end in DROP. A verdict of RETURN means "as far as this port goes, yes",
 so that a packet between two guests of one host is judged by both. Invariant: only our own chains are written, with one
-atomic restore; each port's chain begins with the hash of its rules, so that what is right is not written again; a rule
-that cannot be used is left out (which forbids, never allows) and named in the report.
+atomic restore; each chain begins with the hash of its rules, so that what is right is not written again.
 
 Connections are tracked per network (conntrack zones), because tenants' addresses overlap.
 """
@@ -14,34 +13,16 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterable, Mapping
+from concurrent import futures
 from dataclasses import dataclass
 
 from aerie_network.drivers import base, checks
-from aerie_network.drivers.bridge.addresssets import set_name
+from aerie_network.drivers.bridge.rules import PortChains
 from aerie_network.drivers.bridge.system import HostError, run
 
-_PROTOCOLS = {
-    "ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "icmp": 1, "igmp": 2, "ipip": 4, "ipv6-encap": 41,
-    "ipv6-frag": 44, "ipv6-icmp": 58, "icmpv6": 58, "ipv6-nonxt": 59, "ipv6-opts": 60, "ipv6-route": 43, "ospf": 89,
-    "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112,
-}  # fmt: skip
-_WITH_PORTS = {"6": "tcp", "17": "udp", "132": "sctp", "33": "dccp", "136": "udplite"}
 _TOOLS = {4: "iptables", 6: "ip6tables"}
+_FEW = 64  # changes of a common chain that are made one by one
 _HOOKS = {"FORWARD": "aerie-forward", "INPUT": "aerie-input", "OUTPUT": "aerie-output"}
-# What IPv6 does not work without: multicast listener messages and neighbour discovery (router advertisements too,
-# into the guest; those of other guests never pass the anti-spoofing table).
-_ND_IN = (130, 131, 132, 134, 135, 136)
-_ND_OUT = (131, 132, 133, 135, 136, 143)
-
-
-@dataclass(frozen=True)
-class PortChains:
-    """The compiled rules of a port: by IP version, into and out of the guest; and what had to be left out."""
-
-    into: Mapping[int, tuple[str, ...]]
-    out: Mapping[int, tuple[str, ...]]
-    refused: tuple[str, ...] = ()
-    sets: frozenset[str] = frozenset()  # names of the ipsets its rules use
 
 
 @dataclass(frozen=True)
@@ -52,144 +33,6 @@ class FilteredPort:
     chains: PortChains
     bridge: str
     mapped: bool
-
-
-def compile_port(
-    port: base.Port, groups: Mapping[str, base.SecurityGroup], unusable_sets: Iterable[str], known_sets: Iterable[str]
-) -> PortChains:
-    """The rules of a port from its groups. A rule or group that cannot be used is left out and named."""
-    unusable, known = set(unusable_sets), set(known_sets)
-    refused: list[str] = []
-    sets: set[str] = set()
-    rules: dict[tuple[str, int], list[str]] = {
-        (way, version): [] for way in ("ingress", "egress") for version in (4, 6)
-    }
-    present = [groups[group] for group in port.security_groups if group in groups]
-    refused += [f"security group {group} is unknown here" for group in port.security_groups if group not in groups]
-    for group in present:
-        for rule in group.rules:
-            try:
-                version, line, used = _rule(rule, unusable, known)
-                rules[rule.direction, version].append(line)
-            except (checks.BadValue, KeyError) as error:
-                refused.append(f"security group rule {rule.id} left out: {error}")
-                continue
-            if used:
-                sets.add(used)
-    stateful = any(group.stateful for group in present) or not present
-    return PortChains(
-        into={version: _into(version, rules["ingress", version], stateful) for version in (4, 6)},
-        out={version: _out(version, rules["egress", version], stateful) for version in (4, 6)},
-        refused=tuple(refused),
-        sets=frozenset(sets),
-    )
-
-
-def _into(version: int, rules: list[str], stateful: bool) -> tuple[str, ...]:
-    if version == 4:
-        lines = ["-p udp -m udp --sport 67 --dport 68 -j RETURN"]
-    else:
-        lines = [f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j RETURN" for kind in _ND_IN]
-        lines.append("-p udp -m udp --sport 547 --dport 546 -j RETURN")
-    return tuple([*lines, *_tracked(stateful), *dict.fromkeys(rules), "-j DROP"])
-
-
-def _out(version: int, rules: list[str], stateful: bool) -> tuple[str, ...]:
-    if version == 4:
-        lines = ["-p udp -m udp --sport 68 --dport 67 -j RETURN"]
-    else:
-        lines = [f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j RETURN" for kind in _ND_OUT]
-        lines.append("-p udp -m udp --sport 546 --dport 547 -j RETURN")
-    return tuple([*lines, *_tracked(stateful), *dict.fromkeys(rules), "-j DROP"])
-
-
-def _tracked(stateful: bool) -> list[str]:
-    if not stateful:
-        return []
-    return [
-        "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
-        "-m conntrack --ctstate INVALID -j DROP",
-    ]
-
-
-def _rule(rule: base.SecurityRule, unusable: set[str], known: set[str]) -> tuple[int, str, str]:
-    """One rule as (IP version, line, name of the ipset it uses); raises BadValue when it makes no sense."""
-    version = {"IPv4": 4, "IPv6": 6}.get(rule.ethertype)
-    if version is None:
-        raise checks.BadValue(f"ethertype {rule.ethertype!r}")
-    if rule.direction not in ("ingress", "egress"):
-        raise checks.BadValue(f"direction {rule.direction!r}")
-    side, letter = ("src", "s") if rule.direction == "ingress" else ("dst", "d")
-    words: list[str] = []
-    used = ""
-    if rule.remote_cidr:
-        cidr = checks.cidr(rule.remote_cidr)
-        if checks.version(cidr) != version:
-            raise checks.BadValue(f"{cidr} is not {rule.ethertype}")
-        if not cidr.endswith("/0"):
-            words.append(f"-{letter} {cidr}")
-    if rule.remote_set:
-        if rule.remote_set in unusable or rule.remote_set not in known:
-            raise checks.BadValue(f"address set {rule.remote_set} is not usable")
-        used = set_name(rule.remote_set, version)
-        words.append(f"-m set --match-set {used} {side}")
-    words += _protocol(rule, version)
-    return version, " ".join([*words, "-j RETURN"]), used
-
-
-def _protocol(rule: base.SecurityRule, version: int) -> list[str]:
-    if rule.protocol in (None, "", "any", "0"):
-        if rule.port_min is not None or rule.port_max is not None:
-            raise checks.BadValue("ports without a protocol")
-        return []
-    number = _protocol_number(str(rule.protocol), version)
-    if number in (1, 58):
-        if (number == 1) != (version == 4):
-            raise checks.BadValue(f"protocol {rule.protocol} in an {rule.ethertype} rule")
-        return _icmp(rule, version)
-    low, high = rule.port_min, rule.port_max
-    if low is None and high is None:
-        return [f"-p {number}"]
-    match = _WITH_PORTS.get(str(number))
-    if match is None:
-        raise checks.BadValue(f"protocol {rule.protocol} has no ports")
-    low = high if low is None else low
-    high = low if high is None else high
-    if low is None or high is None or not 0 <= low <= high <= 65535:
-        raise checks.BadValue(f"ports {low}:{high}")
-    if low == 0 and high == 65535:
-        return [f"-p {number}"]
-    ports = str(low) if low == high else f"{low}:{high}"
-    if match == "udplite":
-        return [f"-p {number} -m multiport --dports {ports}"]
-    return [f"-p {number} -m {match} --dport {ports}"]
-
-
-def _protocol_number(name: str, version: int) -> int:
-    if name.isascii() and name.isdigit():
-        number = int(name)
-        if number > 255:
-            raise checks.BadValue(f"protocol {name}")
-        return number
-    lowered = name.lower()
-    if version == 6 and lowered == "icmp":
-        lowered = "icmpv6"
-    if lowered not in _PROTOCOLS:
-        raise checks.BadValue(f"protocol {name!r}")
-    return _PROTOCOLS[lowered]
-
-
-def _icmp(rule: base.SecurityRule, version: int) -> list[str]:
-    kind, code = rule.port_min, rule.port_max
-    name, match, option = ("icmp", "icmp", "--icmp-type") if version == 4 else ("ipv6-icmp", "icmp6", "--icmpv6-type")
-    if kind is None:
-        if code is not None:
-            raise checks.BadValue("an ICMP code without a type")
-        return [f"-p {name}"]
-    if not 0 <= kind <= 255 or not (code is None or 0 <= code <= 255):
-        raise checks.BadValue(f"ICMP type {kind} code {code}")
-    value = str(kind) if code is None else f"{kind}/{code}"
-    return [f"-p {name} -m {match} {option} {value}"]
 
 
 def zone(network_id: str) -> int:
@@ -204,11 +47,16 @@ def digest(lines: Iterable[str]) -> str:
     return f"aerie:{hashlib.sha256(chr(10).join(listed).encode()).hexdigest()[:32]}/{len(listed)}"
 
 
+def _label(chain: str, text: str) -> str:
+    return f'{chain} -m comment --comment "{text}"'
+
+
 class Firewall:
     """The loaded chains of both families: what is there, and how to change it."""
 
     def __init__(self) -> None:
         self._loaded: dict[int, dict[str, str]] = {4: {}, 6: {}}  # chain -> digest
+        self._common: dict[tuple[int, str], tuple[str, ...]] = {}  # rules of the common chains, as last loaded
         self._known = False
         self.replaced: set[str] = set()  # devices whose rules were others before the last apply
 
@@ -240,12 +88,15 @@ class Firewall:
         `zones`: bridge name -> network id, for those whose connections are tracked on their own. Returns device ->
         reason for the ports that could not be filtered.
         """
-        failed: dict[str, str] = {}
         self.replaced.clear()
-        for version in (4, 6):
-            failed.update(self._apply(version, wanted, zones, resync))
+        with futures.ThreadPoolExecutor(2) as pool:  # the families know nothing of each other
+            works = [pool.submit(self._apply, version, wanted, zones, resync) for version in (4, 6)]
         self._known = True
-        return failed
+        return {device: reason for work in works for device, reason in work.result().items()}
+
+    def _forget_common(self, version: int) -> None:
+        for key in [key for key in self._common if key[0] == version]:
+            del self._common[key]
 
     def _apply(
         self, version: int, wanted: Mapping[str, FilteredPort], zones: Mapping[str, str], resync: bool
@@ -253,6 +104,7 @@ class Firewall:
         stray: set[str] = set()
         if resync or not self._known:
             self._loaded[version], stray, hooked = self.loaded(version)
+            self._forget_common(version)
             if not hooked:
                 self._hook(version)
         loaded = self._loaded[version]
@@ -260,48 +112,61 @@ class Firewall:
             **{_chain("i", device): item.chains.into[version] for device, item in wanted.items()},
             **{_chain("o", device): item.chains.out[version] for device, item in wanted.items()},
         }
-        fixed = {**_dispatch(version, wanted, zones), "aerie-zones": tuple(_zones(zones))}
-        digests = {chain: digest(lines) for chain, lines in {**chains, **fixed}.items()}
+        common = {**_dispatch(version, wanted, zones), "aerie-zones": tuple(_zones(zones))}
+        digests = {chain: digest(lines) for chain, lines in chains.items()}
+        # The common chains are edited line by line, so that their order may differ from that of a fresh load.
+        digests |= {chain: digest(sorted(lines)) for chain, lines in common.items()}
         changed = {chain for chain, text in digests.items() if loaded.get(chain) != text}
         gone = {chain for chain in loaded.keys() | stray if chain not in digests and chain not in _HOOKS.values()}
         if not changed and not gone:
             return {}
         self.replaced |= {chain[len("aerie-i-") :] for chain in changed & chains.keys() & (loaded.keys() | stray)}
+        own = {chain: chains[chain] for chain in changed if chain in chains}
+        shared = {chain: lines for chain, lines in common.items() if chain in changed}
         failed: dict[str, str] = {}
         try:
-            self._restore(version, {chain: chains[chain] for chain in changed if chain in chains}, fixed, changed, gone)
+            self._restore(version, own, shared, digests, gone)
         except HostError:
             # One chain is bad. Each port on its own, then the jumps; a port whose own rules are refused drops all.
-            for chain in sorted(changed & chains.keys()):
+            self._forget_common(version)
+            for chain in sorted(own):
                 try:
-                    self._restore(version, {chain: chains[chain]}, {}, {chain}, set())
+                    self._restore(version, {chain: own[chain]}, {}, digests, set())
                 except HostError as error:
-                    device = chain[len("aerie-i-") :]
-                    failed[device] = f"packet filter refused its rules: {error}"
+                    failed[chain[len("aerie-i-") :]] = f"packet filter refused its rules: {error}"
+                    self._restore(version, {chain: ("-j DROP",)}, {}, {chain: digest(("-j DROP",))}, set())
                     digests[chain] = ""
-                    self._restore(version, {chain: ("-j DROP",)}, {}, {chain}, set())
-            self._restore(version, {}, fixed, changed, gone)
+            self._restore(version, {}, shared, digests, gone)
         self._loaded[version] = {chain: text for chain, text in digests.items() if text}
         return failed
 
     def _restore(
         self,
         version: int,
-        chains: Mapping[str, Iterable[str]],
-        fixed: Mapping[str, Iterable[str]],
-        changed: set[str],
+        own: Mapping[str, tuple[str, ...]],
+        shared: Mapping[str, tuple[str, ...]],
+        digests: Mapping[str, str],
         gone: set[str],
     ) -> None:
-        filters = {**chains, **{chain: lines for chain, lines in fixed.items() if chain in changed}}
-        zones = filters.pop("aerie-zones", None)
-        text = ["*filter", *(f":{chain} - [0:0]" for chain in [*filters, *gone])]
-        for chain, lines in filters.items():
-            text += _chain_lines(chain, tuple(lines))
-        text += [f"-X {chain}" for chain in sorted(gone)]
-        text.append("COMMIT")
-        if zones is not None:
-            text += ["*raw", ":aerie-zones - [0:0]", *_chain_lines("aerie-zones", tuple(zones)), "COMMIT"]
+        """Loads chains of ports (`own`) and common ones (`shared`), and removes those that are `gone`, at once."""
+        heads = [f":{chain} - [0:0]" for chain in [*own, *sorted(gone)]]
+        bodies = [line for chain, lines in own.items() for line in _whole(chain, lines, digests[chain])]
+        raw: list[str] = []
+        for chain, lines in shared.items():
+            before = self._common.get((version, chain))
+            head: list[str] = []
+            if before is None or len(set(before) ^ set(lines)) > _FEW:
+                head, body = [f":{chain} - [0:0]"], _whole(chain, lines, digests[chain])
+            else:
+                body = _edited(chain, before, lines, digests[chain])
+            if chain == "aerie-zones":
+                raw = ["*raw", *head, *body, "COMMIT"]
+            else:
+                heads += head
+                bodies += body
+        text = ["*filter", *heads, *bodies, *(f"-X {chain}" for chain in sorted(gone)), "COMMIT", *raw]
         run([f"{_TOOLS[version]}-restore", "--noflush", "-w", "10"], stdin="\n".join(text) + "\n")
+        self._common.update({(version, chain): lines for chain, lines in shared.items()})
 
     def _hook(self, version: int) -> None:
         """Makes the kernel's chains jump to ours, first and once."""
@@ -330,6 +195,7 @@ class Firewall:
             text += ["COMMIT", "*raw", ":aerie-zones - [0:0]", "-X aerie-zones", "COMMIT"]
             run([f"{tool}-restore", "--noflush", "-w", "10"], stdin="\n".join(text) + "\n")
             self._loaded[version] = {}
+        self._common.clear()
         self._known = False
 
 
@@ -337,8 +203,19 @@ def _chain(way: str, device: str) -> str:
     return f"aerie-{way}-{checks.device(device)}"
 
 
-def _chain_lines(chain: str, lines: tuple[str, ...]) -> list[str]:
-    return [f'-A {chain} -m comment --comment "{digest(lines)}"', *(f"-A {chain} {line}" for line in lines)]
+def _whole(chain: str, lines: Iterable[str], text: str) -> list[str]:
+    """A chain's rules, all of them."""
+    return [f"-A {_label(chain, text)}", *(f"-A {chain} {line}" for line in lines)]
+
+
+def _edited(chain: str, before: tuple[str, ...], after: tuple[str, ...], text: str) -> list[str]:
+    """The commands that make a loaded common chain another: jumps to ports in front, what holds for all at the end."""
+    old, new = set(before), set(after)
+    lines = [f"-D {chain} {line}" for line in before if line not in new]
+    for line in after:
+        if line not in old:
+            lines.append(f"-I {chain} 2 {line}" if " -j aerie-" in line else f"-A {chain} {line}")
+    return [*lines, f"-R {chain} 1 {_label('', text).strip()}"]
 
 
 def _dispatch(version: int, wanted: Mapping[str, FilteredPort], zones: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pyroute2 import IPRoute  # type: ignore[import-untyped]
-from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from aerie_network.drivers.bridge.system import NETNS_DIR, HostError, sysctl
 
@@ -27,6 +27,8 @@ _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 _IFF_UP = 0x1
 _STATIC = 4  # RTPROT_STATIC: the routes which are ours to manage inside our namespaces
 _FAMILIES = (2, 10)
+_NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
+_ANY_MAC = "00:00:00:00:00:00"
 _NTF_SELF, _NTF_MASTER = 0x02, 0x04  # entries of the device's own table, and of the bridge it is a port of
 
 
@@ -56,6 +58,8 @@ class Links:
     def __init__(self) -> None:
         self._ipr = IPRoute()
         self._cache: dict[str, Link] | None = None
+        self._forwarding: dict[int, tuple[frozenset[tuple[str, str]], frozenset[str]]] | None = None
+        self._permanent: dict[int, dict[str, str]] | None = None
 
     def close(self) -> None:
         """Closes the netlink socket."""
@@ -74,6 +78,7 @@ class Links:
         """Within it, `get` answers from one dump, kept up to date with what is changed through this object."""
         links = self.all()
         self._cache = {link.name: link for link in links}
+        self._forwarding = self._permanent = None
         try:
             yield
         finally:
@@ -200,6 +205,9 @@ class Links:
         link = self.get(name)
         if link is None:
             return
+        for table in (self._forwarding, self._permanent):
+            if table is not None:
+                table.pop(link.index, None)  # the kernel gives numbers again
         try:
             self._ipr.link("del", index=link.index)
         except NetlinkError as error:
@@ -265,40 +273,58 @@ class Links:
 
     def ensure_fdb(self, vxlan: Link, floods: Iterable[str], remotes: Iterable[tuple[str, str]]) -> None:
         """Where the VXLAN device sends: unknown and broadcast frames to each of `floods`, a MAC to its host."""
-        wanted = {("00:00:00:00:00:00", vtep) for vtep in floods} | set(remotes)
-        found: set[tuple[str, str]] = set()
-        on_bridge: set[str] = set()
-        for entry in self._ipr.fdb("dump", ifindex=vxlan.index):
-            if entry["ifindex"] != vxlan.index:
-                continue
-            mac, vtep = entry.get_attr("NDA_LLADDR"), entry.get_attr("NDA_DST")
-            if vtep:
-                found.add((mac, vtep))
-            elif entry.get_attr("NDA_MASTER") and mac != vxlan.mac and entry["state"] & 0xC0:
-                on_bridge.add(mac)
+        wanted = frozenset({(_ANY_MAC, vtep) for vtep in floods} | set(remotes))
+        found, on_bridge = self._forwarding_of(vxlan)
         for mac, vtep in found - wanted:
             self._neighbour("fdb", "del", vxlan.index, lladdr=mac, dst=vtep, flags=_NTF_SELF)
         for mac, vtep in sorted(wanted - found):
             self._neighbour("fdb", "append", vxlan.index, lladdr=mac, dst=vtep, flags=_NTF_SELF)
-        macs = {mac for mac, _ in remotes}
+        macs = frozenset(mac for mac, _ in wanted if mac != _ANY_MAC)
         for mac in on_bridge - macs:
             self._neighbour("fdb", "del", vxlan.index, lladdr=mac, flags=_NTF_MASTER)
         for mac in sorted(macs - on_bridge):
             # NUD_NOARP: static, never aged out, yet not a local address of the port.
-            self._neighbour("fdb", "add", vxlan.index, lladdr=mac, flags=_NTF_MASTER, state=0x40)
+            self._neighbour("fdb", "add", vxlan.index, lladdr=mac, flags=_NTF_MASTER, state=_NUD_NOARP)
+        if self._forwarding is not None:
+            self._forwarding[vxlan.index] = (wanted, macs)
+
+    def _forwarding_of(self, vxlan: Link) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
+        """((MAC, host) pairs of the device's own table, static MACs of the bridge behind it), as they are.
+
+        The kernel only lists the entries of all devices together. So they are listed once in a snapshot; after that
+        what was set last counts, and a device that was not there has none.
+        """
+        if self._forwarding is None:
+            own: dict[int, set[tuple[str, str]]] = {}
+            beyond: dict[int, set[str]] = {}
+            for entry in self._ipr.fdb("dump"):
+                index, mac, vtep = entry["ifindex"], entry.get_attr("NDA_LLADDR"), entry.get_attr("NDA_DST")
+                if vtep:
+                    own.setdefault(index, set()).add((mac, vtep))
+                elif entry.get_attr("NDA_MASTER") and entry["state"] == _NUD_NOARP:
+                    beyond.setdefault(index, set()).add(mac)
+            self._forwarding = {
+                index: (frozenset(own.get(index, ())), frozenset(beyond.get(index, ())))
+                for index in own.keys() | beyond.keys()
+            }
+        return self._forwarding.setdefault(vxlan.index, (frozenset(), frozenset()))
 
     def ensure_neighbours(self, bridge: Link, wanted: dict[str, str]) -> None:
         """The permanent neighbours (address -> MAC) from which suppressed ARP and ND are answered."""
-        found: dict[str, str] = {}
-        for family in _FAMILIES:
-            for entry in self._ipr.neigh("dump", family=family, ifindex=bridge.index):
-                if entry["ifindex"] == bridge.index and entry["state"] & 0x80:
-                    found[entry.get_attr("NDA_DST")] = entry.get_attr("NDA_LLADDR")
+        if self._permanent is None:
+            self._permanent = {}
+            for family in _FAMILIES:
+                for entry in self._ipr.neigh("dump", family=family):
+                    if entry["state"] & _NUD_PERMANENT:
+                        table = self._permanent.setdefault(entry["ifindex"], {})
+                        table[entry.get_attr("NDA_DST")] = entry.get_attr("NDA_LLADDR")
+        found = self._permanent.get(bridge.index, {})
         for address in found.keys() - wanted.keys():
             self._neighbour("neigh", "del", bridge.index, dst=address)
         for address, mac in wanted.items():
             if found.get(address) != mac:
                 self._neighbour("neigh", "replace", bridge.index, dst=address, lladdr=mac, state="permanent")
+        self._permanent[bridge.index] = dict(wanted)
 
     def _neighbour(self, table: str, verb: str, index: int, **attributes: Any) -> None:
         if table == "neigh":

@@ -51,6 +51,10 @@ class Routers:
         """Ids of the routers that have a namespace here."""
         return {name[len(_PREFIX) :] for name in system.namespaces(_PREFIX)}
 
+    def ended(self) -> set[str]:
+        """Ids of the routers of which a process has ended by itself."""
+        return self._advertisers.ended()
+
     def ensure(
         self, router: base.Router, networks: Mapping[str, base.Network], bridge_of: Callable[[base.Network], Link]
     ) -> Routed:

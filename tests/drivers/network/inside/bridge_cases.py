@@ -685,6 +685,9 @@ def test_what_was_broken_by_hand_is_repaired(host: Host, tmp_path: Path) -> None
     router = base.router_namespace(next(iter(cloud.state().routers)))
     sh(f"ip netns exec {router} sh -c 'iptables -t nat -F; ip addr flush dev lo; sysctl -qw net.ipv4.ip_forward=1'")
     eventually("dnsmasq to be dead", lambda: not alive(pid))
+    assert host.driver.needs_attention(), "a dead server is noticed without a look at everything"
+    assert_all_well(host.converge())
+    assert dnsmasq_pid(host, network) != pid and not host.driver.needs_attention()
     assert_all_well(host.converge(resync=True))
     assert guest.lease(tmp_path)["ip"] == "10.1.0.10"
     assert guest.pings("10.1.0.1")
