@@ -80,8 +80,9 @@ class StackHost:
 
     def run(self, script: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """A shell script as root on the host, whatever comes of it."""
-        enter = ["nsenter", "-t", str(self._init), "-m", "-n", "-p", "-u", "-i", "-C", f"--wd={TREE}"]
-        return subprocess.run([*enter, "bash", "-c", script], capture_output=True, text=True, timeout=timeout)
+        enter = ["nsenter", "-t", str(self._init), "-m", "-n", "-p", "-u", "-i", "-C"]
+        # From /: the place we are at does not exist in there under this name.
+        return subprocess.run([*enter, "bash", "-c", f"cd {TREE}\n{script}"], cwd="/", capture_output=True, text=True, timeout=timeout)
 
     def sh(self, script: str, timeout: float = 120) -> str:
         """A shell script that must succeed; what it printed."""
