@@ -127,7 +127,7 @@ class ComputeNotifier:
             if e.status == 404:
                 return {row.id for row in rows}
             if e.status >= 500:
-                raise ServiceUnavailable(str(e)) from e
+                raise ServiceUnavailable(f"compute answers {e.status}: {e}") from e
             LOG.error("compute refuses %d events: %s", len(rows), e)
             return set()
         unknown = {

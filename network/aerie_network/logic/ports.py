@@ -434,8 +434,8 @@ def make_own(
     choices: Sequence[Choice] = (),
     mac: str | None = None,
 ) -> Port:
-    """Make a port of the service's own (DHCP, router, floating IP). The address "auto" is made from the MAC, "lowest" is
-    the first free one."""
+    """Make a port of the service's own (DHCP, router, floating IP). The address "auto" is made from the MAC, "lowest"
+    is the first free one."""
     conn, now = work.conn, utcnow()
     mac = mac or db.new_mac(work.svc.conf.base_mac)
     row: dict[str, Any] = {
