@@ -270,8 +270,7 @@ def fault_document(fault: Fault) -> dict[str, Any]:
     details = f"{fault.step}: {fault.message}"
     explanation = fault.details.get("explanation")
     if explanation:
-        hosts = "; ".join(f"{host}: {why}" for host, why in sorted(explanation["hosts"].items()))
-        details += f" [{hosts}]" if hosts else ""
+        details = Explanation.from_document(explanation).details()
     elif fault.details.get("message"):
         details += f" [{fault.details.get('host')}: {fault.details['message']}]"
     return {"code": code, "message": message[:255], "full": message, "details": details, "created": isoformat_micros(utcnow())}

@@ -105,8 +105,12 @@ class Explanation:
             return "No valid host was found. There are no compute hosts yet."
         reasons = ", ".join(f"{count} {reason}" for _, reason, count in self.dropped)
         hosts = "1 host" if self.total == 1 else f"{self.total} hosts"
-        hint = f" {self.hint}" if self.hint else ""
-        return f"No valid host was found. {hosts}: {reasons}.{hint}"
+        return f"No valid host was found. {hosts}: {reasons}."
+
+    def details(self) -> str:
+        """For administrators: each host's reason, and what came closest."""
+        hosts = "; ".join(f"{host}: {why}" for host, why in sorted(self.hosts.items()))
+        return f"{self.sentence()} {self.hint} [{hosts}]"
 
     def to_document(self) -> dict[str, Any]:
         doc = asdict(self)
