@@ -97,6 +97,10 @@ class Machine:
         self.sh(f"LEASE_FILE={file} {client} udhcpc -i eth0 {patience} -s {script} -O staticroutes -O mtu")
         return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
+    def lease6(self, mac: str) -> str | None:
+        """The address that the DHCPv6 server gives the holder of `mac`, None when it gives none."""
+        return self.inside(lambda: _lease6(mac))
+
     def address(self, cidr: str, gateway: str | None = None) -> None:
         self.sh(f"ip addr add {cidr} dev eth0 {'nodad' if ':' in cidr else ''}")
         if gateway:
@@ -184,6 +188,33 @@ class Wire:
             if mark in frame and sender[2] != socket.PACKET_OUTGOING:
                 return True
         return False
+
+
+def _lease6(mac: str) -> str | None:
+    """Solicit, advertise, request, reply."""
+
+    def option(code: int, value: bytes) -> bytes:
+        return struct.pack("!HH", code, len(value)) + value
+
+    identity = option(1, struct.pack("!HH", 3, 1) + mac_bytes(mac))
+    asking = option(3, struct.pack("!III", 7, 0, 0))
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(2)
+        sock.bind(("::", 546))
+        group = ("ff02::1:2", 547, 0, socket.if_nametoindex("eth0"))
+        sock.sendto(b"\x01\x00\x00\x01" + identity + asking, group)
+        offered = _options6(sock.recv(2000)[4:])
+        sock.sendto(b"\x03\x00\x00\x02" + identity + option(2, offered[2]) + option(3, offered[3]), group)
+        given = _options6(_options6(sock.recv(2000)[4:]).get(3, b"")[12:])
+    return socket.inet_ntop(socket.AF_INET6, given[5][:16]) if 5 in given else None
+
+
+def _options6(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= 4:
+        code, length = struct.unpack("!HH", data[:4])
+        found[code], data = data[4 : 4 + length], data[4 + length :]
+    return found
 
 
 def mac_bytes(mac: str) -> bytes:

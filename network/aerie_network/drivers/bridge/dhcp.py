@@ -95,7 +95,7 @@ class DhcpServers:
         network_id = checks.identifier(doc.network_id)
         namespace = base.dhcp_namespace(network_id)
         directory = self._root / network_id
-        directory.mkdir(parents=True, exist_ok=True)
+        self._make_directory(directory)
         device = "ns-" + doc.port_id[:11]
         files = render(doc, network, device, directory, self._settings.dns_forwarders)
         fresh = system.ensure_namespace(namespace)
@@ -115,8 +115,16 @@ class DhcpServers:
         self._release(doc, namespace, directory, device, files)
         return Served(files.ready, files.refused)
 
+    def _make_directory(self, directory: Path) -> None:
+        """Makes the network's directory; dnsmasq's own user must get through, whatever the umask is."""
+        for path in (self._root.parent, self._root, directory):
+            if not path.is_dir():
+                path.mkdir(parents=True, exist_ok=True)
+                path.chmod(0o755)
+
     def _ensure_loaded(self, doc: base.DhcpNetwork, namespace: str, directory: Path, files: _Files) -> None:
         serial = files.serial
+        self._drop_leases6(doc.network_id, directory, files)
         changed = [
             system.write_atomically(directory / "hosts", files.hosts),
             system.write_atomically(directory / "options", files.options),
@@ -150,6 +158,27 @@ class DhcpServers:
         if server and not system.in_namespace(namespace, lambda: _wait_serves(server, serial)):
             alive = "runs but" if self._pid(doc.network_id) else "died and"
             raise HostError(f"dnsmasq of network {doc.network_id} {alive} has not loaded its hosts")
+
+    def _drop_leases6(self, network_id: str, directory: Path, files: _Files) -> None:
+        """Forgets DHCPv6 leases of addresses that have another owner now, or none.
+
+        Unlike with DHCPv4, only the holder itself could give them back. So the server is stopped here, and will be
+        started anew without these leases.
+        """
+        try:
+            before = _owners6((directory / "hosts").read_text())
+            leases = (directory / "leases").read_text()
+        except FileNotFoundError:
+            return
+        lost = {address for _, address in before - _owners6(files.hosts)}
+        if not lost & _leased6(leases):
+            return
+        pid = self._pid(network_id)
+        if pid:
+            self._processes.forget(network_id)
+            system.stop_process(pid)
+        lines = (directory / "leases").read_text().splitlines(keepends=True)
+        system.write_atomically(directory / "leases", "".join(line for line in lines if not _leased6(line) & lost))
 
     def _release(self, doc: base.DhcpNetwork, namespace: str, directory: Path, device: str, files: _Files) -> None:
         """Ends leases of ports that are gone: dnsmasq would refuse the address to its next holder."""
@@ -204,6 +233,18 @@ def _wait_serves(server: str, serial: str) -> bool:
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
     return True
+
+
+def _owners6(hosts: str) -> set[tuple[str, str]]:
+    """(mac, IPv6 address) pairs of a hosts file."""
+    return {
+        (line.split(",", 1)[0], address) for line in hosts.splitlines() for address in re.findall(r"\[(.+?)\]", line)
+    }
+
+
+def _leased6(text: str) -> set[str]:
+    """The IPv6 addresses in lines of dnsmasq's lease file."""
+    return {words[2] for line in text.splitlines() if len(words := line.split()) == 5 and ":" in words[2]}
 
 
 def _leases(path: Path) -> list[tuple[str, str, str]]:

@@ -158,7 +158,25 @@ def test_options_of_a_port_and_poison_among_them(host: Host, tmp_path: Path) -> 
     assert guest.lease(tmp_path)["ip"] == "10.1.0.10"
 
 
-def test_ipv6_by_dhcp_and_by_advertisement(host: Host) -> None:
+def test_dhcpv6_and_an_address_used_again(host: Host) -> None:
+    cloud = host.cloud
+    stateful = {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
+    network = cloud.network("fd00:1::/64", subnet=stateful)
+    cloud.dhcp(network, "fd00:1::2")
+    group = cloud.group(*EGRESS)
+    old = cloud.port(network, "fd00:1::10", group)
+    guest = host.guest(old)
+    assert_all_well(host.converge())
+    assert guest.lease6(guest.mac) == "fd00:1::10"
+    guest.address("fd00:1::10/64")
+    assert guest.sh("dig +short +time=1 AAAA vm-fd00-1--10.cloud.test @fd00:1::2") == "fd00:1::10"
+    cloud.no_port(old)
+    second = host.guest(cloud.port(network, "fd00:1::10", group))
+    assert_all_well(host.converge())
+    assert second.lease6(second.mac) == "fd00:1::10"
+
+
+def test_ipv6_by_advertisement(host: Host) -> None:
     cloud = host.cloud
     network = cloud.network("fd00:1::/64", subnet={"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"})
     mac = "fa:16:3e:00:aa:01"
