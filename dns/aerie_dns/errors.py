@@ -161,5 +161,9 @@ class MissingProject(errors.BadRequest):
     template = "The all-projects flag must be used when using non-project scoped tokens."
 
 
+class UnsupportedAccept(errors.BadRequest):
+    status, code, template = 406, "unsupported_accept", "A zone file is text/dns"
+
+
 class UnsupportedContentType(errors.UnsupportedMediaType):
     code, template = "unsupported_content_type", "Content-type must be text/dns or application/json"

@@ -16,8 +16,8 @@ _SLASH_LABEL = r"(?!-)[a-z0-9_/-]{1,63}(?<!-)"  # RFC 2317: 0/25.2.0.192.in-addr
 ZONE_PATTERN = re.compile(rf"(?:{_SLASH_LABEL}\.)+", re.I)
 NAME_PATTERN = re.compile(rf"(?:\*\.|{_SLASH_LABEL}\.)(?:{_SLASH_LABEL}\.)*", re.I)
 HOST_PATTERN = re.compile(rf"(?:{_LABEL}\.)+", re.I)
-EMAIL_PATTERN = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)"
-                           r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+")  # fmt: skip
+EMAIL_PATTERN = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)"
+                           r"(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)+")  # fmt: skip
 
 
 def is_zone_name(name: str) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -34,7 +35,8 @@ def export_body(req: Request, task: Task) -> dict[str, Any]:
 def import_(req: Request) -> Reply:
     """Make a zone of a zone file."""
     text, attributes = _zone_file(req)
-    body = import_body(req, logic.tasks.import_(req.svc, caller(req), text, attributes))
+    task = logic.tasks.import_(req.svc, caller(req), text, attributes)
+    body = import_body(req, replace(task, status="PENDING", message=None, zone_id=None))  # as it was accepted
     return Reply(body, headers=[("Location", body["links"]["self"])])
 
 
@@ -78,7 +80,7 @@ def delete_import(req: Request, import_id: str) -> None:
 def export(req: Request, zone_id: str) -> Reply:
     """Export a zone as a file."""
     check_ids(zone_id=zone_id)
-    body = export_body(req, logic.tasks.export(req.svc, caller(req), zone_id))
+    body = export_body(req, replace(logic.tasks.export(req.svc, caller(req), zone_id), status="PENDING"))
     return Reply(body, headers=[("Location", body["links"]["self"])])
 
 
@@ -104,5 +106,7 @@ def delete_export(req: Request, export_id: str) -> None:
 def zone_file(req: Request, export_id: str) -> Reply:
     """Download an exported zone."""
     check_ids(export_id=export_id)
+    if not req.http.accept.acceptable_offers(["text/dns", "application/json"]):
+        raise errors.UnsupportedAccept()
     text = logic.tasks.zone_file(req.svc, caller(req), export_id)
     return Reply(body=text.encode(), content_type="text/dns")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -44,7 +45,7 @@ def _offer(req: Request) -> dict[str, Any]:
     """The body, which clients leave out when they have nothing to say."""
     raw = req.stream.read(min(int(req.header("Content-Length") or 0), MAX_BODY))
     try:
-        sent = orjson.loads(raw) if raw.strip() else {}
+        sent = (orjson.loads(raw) if raw.strip() else None) or {}
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"The request body is not valid JSON: {error}") from None
     _check_offer(sent)
@@ -63,7 +64,7 @@ def show_request(req: Request, request_id: str) -> dict[str, Any]:
     """Show an offer of a zone."""
     check_ids(transfer_request_id=request_id)
     who = caller(req)
-    request = logic.transfers.show_request(req.svc, who, request_id)
+    request = logic.transfers.show_request(req.svc, replace(who, all_projects=req.ctx.is_admin), request_id)
     return request_body(req, request, whole=logic.transfers.sees_key(who, request))
 
 

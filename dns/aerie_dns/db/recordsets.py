@@ -67,6 +67,8 @@ class _RecordSets(Noun[RecordSet]):
 
 
 NOUN = _RecordSets()
+STAYING = [RECORDSETS.c.action != states.DELETE]
+"""The record sets that are not on their way out."""
 
 
 def owned_by(project_id: str | None) -> list[sa.ColumnElement[bool]]:

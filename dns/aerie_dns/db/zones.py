@@ -70,11 +70,6 @@ def visible_to(project_id: str | None) -> list[sa.ColumnElement[bool]]:
     return [sa.or_(ZONES.c.project_id == project_id, ZONES.c.id.in_(shared))]
 
 
-def owned_by(project_id: str | None) -> list[sa.ColumnElement[bool]]:
-    """The zones a project owns; all of them for None."""
-    return [] if project_id is None else [ZONES.c.project_id == project_id]
-
-
 def reverse(name: str) -> str:
     return name[::-1]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from aerie_common.db import retried
@@ -21,9 +22,11 @@ from aerie_dns.paging import Page
 
 
 def find(conn: Connection, caller: Caller, zone_id: str, recordset_id: str) -> RecordSet:
-    """The record set, if the caller may see it: the zone's owner sees all, a project it is shared with its own."""
+    """The record set, if the caller may see it: the zone's owner sees all, a project it is shared with its own.
+
+    One that is to go is not found any more, though servers may still have it: the zone is PENDING as long."""
     zone = zones.find(conn, caller, zone_id)
-    found = db.NOUN.get(conn, id=recordset_id, zone_id=zone_id)
+    found = db.NOUN.get(conn, id=recordset_id, zone_id=zone_id, extra=db.STAYING)
     if found is None or (caller.scope not in (None, zone.project_id) and found.project_id != caller.scope):
         raise errors.RecordSetNotFound()
     return found
@@ -33,10 +36,10 @@ def list_(svc: Dns, caller: Caller, page: Page, zone_id: str | None = None) -> t
     """Record sets of one zone, or of all the caller's."""
     with svc.db.read() as conn:
         if zone_id is None:
-            return db.NOUN.page(conn, page, db.owned_by(caller.scope))
+            return db.NOUN.page(conn, page, [*db.STAYING, *db.owned_by(caller.scope)])
         zone = zones.find(conn, caller, zone_id)
         extra = [] if caller.scope == zone.project_id else db.owned_by(caller.scope)
-        return db.NOUN.page(conn, page, extra, zone_id=zone_id)
+        return db.NOUN.page(conn, page, [*db.STAYING, *extra], zone_id=zone_id)
 
 
 def show(svc: Dns, caller: Caller, zone_id: str, recordset_id: str) -> RecordSet:
@@ -48,7 +51,7 @@ def show(svc: Dns, caller: Caller, zone_id: str, recordset_id: str) -> RecordSet
 def show_anywhere(svc: Dns, caller: Caller, recordset_id: str) -> RecordSet:
     """One record set, whatever zone it is in."""
     with svc.db.read() as conn:
-        found = db.NOUN.get(conn, id=recordset_id, extra=db.owned_by(caller.scope))
+        found = db.NOUN.get(conn, id=recordset_id, extra=[*db.STAYING, *db.owned_by(caller.scope)])
     if found is None:
         raise errors.RecordSetNotFound()
     return found
@@ -58,18 +61,14 @@ def checked_records(type_: str, records: Sequence[str]) -> list[str]:
     """The records as they are kept. InvalidField names the one that does not fit the type."""
     if not records:
         raise InvalidField("records", "at least one record is needed")
-    seen: dict[str, int] = {}
     for i, record in enumerate(records):
         try:
-            served = rdata.canonical(type_, record)
+            rdata.canonical(type_, record)
         except rdata.InvalidRecord as error:
             raise InvalidField(f"records.{i}", f"{record[:80]!r} {error}") from None
-        if served in seen:
-            raise InvalidField(f"records.{i}", f"{record[:80]!r} is the same as record {seen[served]}")
-        seen[served] = i
     if type_ == "CNAME" and len(records) > 1:
         raise InvalidField("records", "a name is an alias of one other name only")
-    return [record.strip() for record in records]
+    return list(dict.fromkeys(record.strip() for record in records))
 
 
 def check_place(conn: Connection, zone: Zone, name: str, type_: str) -> None:
@@ -165,8 +164,6 @@ def update(svc: Dns, caller: Caller, zone_id: str, recordset_id: str, **values: 
         zone = _changeable(conn, caller, zone_id)
         recordset = find(conn, caller, zone_id, recordset_id)
         _check_editable(caller, zone, recordset, "Updating", "updated")
-        if recordset.action == states.DELETE:
-            raise errors.RecordSetNotFound()
         for fixed in ("name", "type"):
             if values.pop(fixed, getattr(recordset, fixed)).lower() != getattr(recordset, fixed).lower():
                 raise InvalidField(fixed, "cannot be changed")
@@ -188,12 +185,10 @@ def delete(svc: Dns, caller: Caller, zone_id: str, recordset_id: str) -> RecordS
         zone = _changeable(conn, caller, zone_id)
         recordset = find(conn, caller, zone_id, recordset_id)
         _check_editable(caller, zone, recordset, "Deleting", "deleted")
-        if recordset.action == states.DELETE:
-            return recordset
         if not recordset.managed:
             db_zones.claim_records(conn, zone.id, -1, -len(recordset.records), -1, -1)
         zone = changes.bump(svc, conn, caller.ctx, zone)
         db.changed(conn, recordset.id, states.DELETE, zone.serial, {"version": recordset.version + 1})
-        gone = find(conn, caller, zone_id, recordset_id)
         managed.rebuild_name(conn, zone, recordset.name)
-        return gone
+        version = recordset.version + 1
+        return replace(recordset, status=states.PENDING, action=states.DELETE, serial=zone.serial, version=version)

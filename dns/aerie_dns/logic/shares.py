@@ -27,7 +27,10 @@ def create(svc: Dns, caller: Caller, zone_id: str, *, target_project_id: str) ->
             raise BadRequest("Cannot share the zone with the zone owner.")
         try:
             return db.SHARE.insert(
-                conn, zone_id=zone_id, project_id=zone.project_id, target_project_id=target_project_id
+                conn,
+                zone_id=zone_id,
+                project_id=caller.project_id or zone.project_id,
+                target_project_id=target_project_id,
             )
         except Duplicate:
             raise errors.DuplicateSharedZone() from None

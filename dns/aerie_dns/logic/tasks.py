@@ -27,6 +27,7 @@ def import_(svc: Dns, caller: Caller, text: str, attributes: dict[str, str] | No
     """Make a zone of a zone file. What is wrong with it is the task's message."""
     if caller.project_id is None:
         raise errors.MissingProject()
+    zones.choose_pool(svc, caller, attributes or {})
     try:
         found = transfer.parse(text)
         return _import(svc, caller, found, attributes)

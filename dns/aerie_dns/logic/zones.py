@@ -25,12 +25,13 @@ PRIMARY, SECONDARY = "PRIMARY", "SECONDARY"
 
 
 def find(conn: Connection, caller: Caller, zone_id: str, *, lock: bool = False, own: bool = False) -> Zone:
-    """The zone, if the caller may see it. own: shares do not count. ZoneNotFound otherwise."""
+    """The zone, if the caller may see it; own: if it is the caller's. ZoneNotFound, Forbidden for a shared one."""
     scope = caller.scope
-    extra = db.owned_by(scope) if own else db.visible_to(scope)
-    zone = db.NOUN.get(conn, id=zone_id, lock=lock, extra=extra)
+    zone = db.NOUN.get(conn, id=zone_id, lock=lock, extra=db.visible_to(scope))
     if zone is None:
         raise errors.ZoneNotFound()
+    if own and scope not in (None, zone.project_id):
+        raise Forbidden("The zone is shared with you; only its owner may do this.")
     return zone
 
 
@@ -97,7 +98,8 @@ def _check_relatives(conn: Connection, project_id: str, name: str) -> tuple[str 
     return (above[0].id if above else None), below
 
 
-def _choose_pool(svc: Dns, caller: Caller, attributes: dict[str, str]) -> Pool:
+def choose_pool(svc: Dns, caller: Caller, attributes: dict[str, str]) -> Pool:
+    """The pool a new zone goes to. PoolNotFound, Forbidden."""
     wanted = attributes.get("pool_id")
     if wanted is None:
         return svc.default_pool
@@ -157,7 +159,7 @@ def create_in(svc: Dns, conn: Connection, caller: Caller, **given: Any) -> Zone:
     if db.NOUN.get(conn, name=name) is not None:
         raise errors.DuplicateZone()
     parent_id, below = _check_relatives(conn, project_id, name)
-    pool = _choose_pool(svc, caller, attributes)
+    pool = choose_pool(svc, caller, attributes)
     limit = -1 if given.get("unlimited") else quotas.limits(svc, conn, project_id)["zones"]
     if not db.claim(conn, project_id, limit):
         raise errors.OverQuota(resource="zones", limit=limit)

@@ -40,7 +40,7 @@ TSIGKEY = Resource(
     "tsigkeys",
     [
         ID,
-        Field("name", schema.string(1, 160, pattern=r"^[A-Za-z0-9_.-]+$"), create="required", update=True, filter=True,
+        Field("name", schema.name(1, 160), create="required", update=True, filter=True,
               sort=True),
         Field("algorithm", schema.enum(*ALGORITHMS), create="required", update=True, filter=True),
         Field("secret", schema.string(1, 160), create="required", update=True),

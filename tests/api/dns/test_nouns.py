@@ -80,6 +80,8 @@ def test_a_zone_file_comes_in_and_goes_out(bench: Any) -> None:
     task = bench.call(
         "POST", "/v2/zones/tasks/imports", ZONE_FILE, headers={"Content-Type": "text/dns"}, expect=202
     ).json
+    assert task["status"] == "PENDING"
+    task = bench.call("GET", task["links"]["self"].removeprefix("http://localhost"), expect=200).json
     assert (task["status"], task["message"]) == ("COMPLETE", "imported.example. imported without its LOC records")
     bench.settle()
     zone = bench.call("GET", f"/v2/zones/{task['zone_id']}", expect=200).json
@@ -98,6 +100,7 @@ def test_a_zone_file_comes_in_and_goes_out(bench: Any) -> None:
     bench.settle()
     again = {"zonefile": reply.text, "attributes": {"auto": "true"}}
     task = bench.call("POST", "/v2/zones/tasks/imports", again, expect=202).json
+    task = bench.call("GET", f"/v2/zones/tasks/imports/{task['id']}", expect=200).json
     assert task["status"] == "COMPLETE"
     assert bench.call("GET", f"/v2/zones/{task['zone_id']}").json["attributes"] == {"auto": "true"}
 
@@ -106,6 +109,7 @@ def test_zone_files_that_are_refused(bench: Any) -> None:
     def refused(text: bytes) -> str:
         headers = {"Content-Type": "text/dns"}
         task = bench.call("POST", "/v2/zones/tasks/imports", text, headers=headers, expect=202).json
+        task = bench.call("GET", f"/v2/zones/tasks/imports/{task['id']}", expect=200).json
         assert task["status"] == "ERROR" and task["zone_id"] is None
         return str(task["message"])
 
