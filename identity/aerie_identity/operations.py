@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from aerie_common import dialects, schema
 from aerie_common.listing import ListStyle
@@ -65,7 +66,7 @@ def _grants() -> Iterator[Operation]:
             write = rules.ADMIN if wide else rules.GRANT
             read = rules.SYSTEM_READER if wide else rules.LIST_GRANTS
             policy = f"identity:{{}}_{name}{suffix}"
-            common = {"check": "handler", "status": 204}
+            common: dict[str, Any] = {"check": "handler", "status": 204}
             yield Operation("PUT", one, grants.create, policy.format("create"), write, **common)
             yield Operation("GET", one, grants.check, policy.format("check"), read, **common)
             yield Operation("DELETE", one, grants.delete, policy.format("revoke"), write, **common)

@@ -29,7 +29,7 @@ def list_(req: Request) -> dict[str, Any]:
     """List domains."""
     listing = req.listing
     if not req.allows("identity:read_all", {}):
-        listing = replace(listing, filters={**listing.filters, "id": (req.ctx.domain_id,)})
+        listing = replace(listing, filters={**listing.filters, "id": (req.ctx.domain_id or "",)})
     found, tags = logic.list_(req.svc, listing, domains=True)
     return page(req, DOMAIN, found, extra=lambda row: {"tags": tags.get(row.id, [])})
 

@@ -47,7 +47,7 @@ def show(req: Request, project_id: str) -> dict[str, Any]:
                 chain = {parent.id: chain}
             body["parents"] = chain
         else:
-            allowed = {p.id for p in grants.projects_of(req.svc, req.ctx.user_id, only_enabled=False)}
+            allowed = {p.id for p in grants.projects_of(req.svc, req.ctx.user_id or "", only_enabled=False)}
             seen = [p for p in above if p.id in allowed or req.allows("identity:read_all", {})]
             body["parents"] = [{"project": shown(req, PROJECT, p, tags=[])} for p in seen]
     if flag(req, "subtree_as_ids"):

@@ -43,7 +43,8 @@ def subject(conn: sa.Connection, user_id: str, scope_id: str | None, audit_id: s
     joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id)
     if scope_id is not None:
         wide += [_scope.c[name] for name in PROJECTS.names] + [_scope_domain.c[name] for name in PROJECTS.names]
-        joined = joined.join(_scope, _scope.c.id == scope_id).outerjoin(
+        # The second condition is always true: it tells SQLAlchemy that the product of two single rows is meant.
+        joined = joined.join(_scope, sa.and_(_scope.c.id == scope_id, _scope.c.id != t.users.c.id)).outerjoin(
             _scope_domain, _scope_domain.c.id == _scope.c.domain_id
         )
     query = sa.select(*wide, _newest_expiry(), revoked).select_from(joined).where(t.users.c.id == user_id)
@@ -85,7 +86,8 @@ def login(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> Login | None:
     p = t.passwords
     newer = p.alias()
     newest = sa.select(sa.func.max(newer.c.id)).where(newer.c.user_id == t.users.c.id).scalar_subquery()
-    joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id).outerjoin(p, p.c.id == newest)
+    mine = sa.and_(p.c.user_id == t.users.c.id, p.c.id == newest)
+    joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id).outerjoin(p, mine)
     query = sa.select(*USERS.columns, *_user_domain_columns(), *PASSWORDS.columns).select_from(joined)
     row = conn.execute(query.where(*where)).first()
     if row is None:

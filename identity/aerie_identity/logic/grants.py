@@ -126,7 +126,7 @@ def projects_of(svc: Identity, user_id: str, *, only_enabled: bool) -> list[Proj
             direct = [g.target_id for g in held if g.target_type == "project" and not g.inherited]
             from_domain = [g.target_id for g in held if g.target_type == "domain" and g.inherited]
             from_project = [g.target_id for g in held if g.target_type == "project" and g.inherited]
-            tests = [p.id.in_(direct), p.domain_id.in_(from_domain)]
+            tests: list[sa.ColumnElement[bool]] = [p.id.in_(direct), p.domain_id.in_(from_domain)]
             for above in projects.by_ids(conn, from_project).values():
                 tests.append(sa.and_(p.path.like(above.path + "%"), p.id != above.id))
             where.append(sa.or_(*tests))

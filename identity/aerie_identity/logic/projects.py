@@ -126,7 +126,7 @@ def update(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> tupl
 
 def _apply(svc: Identity, conn: sa.Connection, row: Project, values: dict[str, Any]) -> tuple[Project, list[str]]:
     tags = values.pop("tags", None)
-    changes = {name: values[name] for name in ("name", "enabled") if name in values}
+    changes: dict[str, Any] = {name: values[name] for name in ("name", "enabled") if name in values}
     if "description" in values:
         changes["description"] = values["description"] or ""
     if "options" in values:

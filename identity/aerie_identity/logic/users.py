@@ -89,7 +89,7 @@ def create(
 @retried
 def update(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> tuple[User, datetime.datetime | None]:
     """Change a user. A password set here needs no old one and is not compared with former ones."""
-    changes = {name: values[name] for name in ("name", "enabled", "default_project_id") if name in values}
+    changes: dict[str, Any] = {k: values[k] for k in ("name", "enabled", "default_project_id") if k in values}
     password = values.get("password")
     hashed = _hash_new(svc, password) if password is not None else None
     with svc.db.write() as conn:

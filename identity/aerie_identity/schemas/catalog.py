@@ -17,7 +17,7 @@ REGION = Resource("region", "regions", [
 SERVICE = Resource("service", "services", [
     Field("id", schema.string()),
     Field("type", schema.string(1, 255), create="required", update=True, filter=True, sort=True),
-    Field("name", schema.string(0, 255), create=True, update=True, filter=True, sort=True),
+    Field("name", schema.string(0, 255, nullable=True), create=True, update=True, filter=True, sort=True),
     Field("description", TEXT, create=True, update=True),
     Field("enabled", schema.boolean(), create=True, update=True, default=True),
 ], extra=True)  # fmt: skip
@@ -30,7 +30,7 @@ ENDPOINT = Resource("endpoint", "endpoints", [
     Field("region", _REGION_ID_OR_NULL, create=True, update=True, read="region_id"),
     Field("service_id", ID, create="required", update=True, filter=True),
     Field("url", schema.string(1, 2000, pattern=r"^[a-zA-Z0-9+.-]+:.+"), create="required", update=True),
-    Field("name", schema.string(0, 255), create=True, update=True),
+    Field("name", schema.string(0, 255, nullable=True), create=True, update=True),
     Field("description", TEXT, create=True, update=True),
     Field("enabled", schema.boolean(), create=True, update=True, default=True),
 ], extra=True)  # fmt: skip

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a client asks before it has a token, and how refusals are worded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def test_the_root_answers_300_with_a_location(cloud: Any) -> None:
+    reply = cloud.call("GET", "//", token=None, expect=300)
+    assert reply.headers["Location"] == "http://localhost/v3/"
+    [version] = reply.json["versions"]["values"]
+    assert (version["id"], version["status"]) == ("v3.14", "stable")
+    assert version["links"] == [{"rel": "self", "href": "http://localhost/v3/"}]
+
+
+@pytest.mark.parametrize("path", ["//v3", "//v3/", "//identity/v3"])
+def test_version_three_describes_itself(cloud: Any, path: str) -> None:
+    version = cloud.call("GET", path, token=None, expect=200).json["version"]
+    prefix = "/identity" if "identity" in path else ""
+    assert version["links"][0]["href"] == f"http://localhost{prefix}/v3/"
+
+
+def test_json_home_lists_addresses(cloud: Any) -> None:
+    reply = cloud.call("GET", "//v3", token=None, headers={"Accept": "application/json-home"}, expect=200)
+    assert reply.content_type == "application/json-home"
+    resources = reply.json["resources"]
+    root = "https://docs.openstack.org/api/openstack-identity/3"
+    assert resources[f"{root}/rel/auth_tokens"] == {"href": "/auth/tokens"}
+    assert resources[f"{root}/rel/user"]["href-template"] == "/users/{user_id}"
+    assert resources[f"{root}/ext/OS-TRUST/1.0/rel/trust"]["href-vars"] == {"trust_id": f"{root}/param/trust_id"}
+
+
+def test_the_prefix_works_for_tokens_too(cloud: Any) -> None:
+    reply = cloud.authenticate(cloud.password("admin", "secret"), path="//identity/v3/auth/tokens", expect=201)
+    token = reply.headers["X-Subject-Token"]
+    shown = cloud.call("GET", "//identity/v3/users", token=token, expect=403)
+    assert shown.json["error"]["code"] == 403
+
+
+def test_strangers_learn_nothing(cloud: Any) -> None:
+    for path in ("/users", "/no/such/thing", "/users/x/y/z"):
+        reply = cloud.call("GET", path, token=None, expect=401)
+        assert reply.headers["WWW-Authenticate"] == 'Keystone uri="http://identity.test/v3"'
+        assert reply.json == {
+            "error": {
+                "code": 401,
+                "message": "The request you have made requires authentication.",
+                "title": "Unauthorized",
+            }
+        }
+        assert reply.headers["X-Openstack-Request-Id"].startswith("req-")
+
+
+def test_refusals_are_worded_as_keystone_does(cloud: Any) -> None:
+    assert cloud.call("GET", "/users/nobody", expect=404).json["error"] == {
+        "code": 404,
+        "message": "Could not find user: nobody.",
+        "title": "Not Found",
+    }
+    assert cloud.call("PUT", "/users", expect=405).headers["Allow"] == "GET, POST"
+    assert cloud.call("GET", "/nothing", expect=404).json["error"]["title"] == "Not Found"
+    assert cloud.call("POST", "/users", {"user": {}}, expect=400).json["error"]["code"] == 400
+    assert cloud.call("POST", "/users", {"user": {"name": 5}}, expect=400).json["error"]["code"] == 400
+    assert cloud.call("POST", "/projects", {"project": {"name": "x" * 65}}, expect=400)
+
+
+def test_spoofed_identity_headers_are_dropped(cloud: Any) -> None:
+    """OSSA-2026-001: headers that claim to be the middleware's."""
+    name, user, project = cloud.member("reader")
+    token = cloud.login(name, project=project)
+    spoofed = {
+        "X-Roles": "admin",
+        "X-User-Id": cloud.call("GET", "/users?name=admin").json["users"][0]["id"],
+        "X-Is-Admin-Project": "True",
+        "X-Identity-Status": "Confirmed",
+        "OpenStack-System-Scope": "all",
+    }
+    cloud.call("GET", "/users", token=token, headers=spoofed, expect=403)
+    cloud.call("GET", "/users", token=None, headers=spoofed, expect=401)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passwords: hashing, lockout, expiry, history, and that a refusal says nothing about the account."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from typing import Any
+
+import bcrypt
+import pytest
+
+from aerie_identity.db.models import USERS
+from aerie_identity.logic.passwords import Hasher
+
+
+def counted(monkeypatch: Any) -> list[str]:
+    """The stored hashes that secrets are checked against from now on."""
+    checks: list[str] = []
+    check = Hasher._check
+
+    def counting(self: Hasher, secret: str, stored: str) -> bool:
+        checks.append(stored)
+        return check(self, secret, stored)
+
+    monkeypatch.setattr(Hasher, "_check", counting)
+    return checks
+
+
+@pytest.mark.parametrize("algorithm", ["bcrypt", "scrypt", "argon2"])
+def test_algorithms(fresh: Callable[..., Any], algorithm: str) -> None:
+    cloud = fresh({("identity", "password_hash_algorithm"): algorithm, ("identity", "secret_cache_seconds"): 0})
+    hasher = cloud.svc.hasher
+    for secret in ("pw", "x" * 500, "with\0zero", "ünïcödé"):
+        stored = hasher.hash(secret)
+        assert secret not in stored and hasher.verify(secret, stored)
+        assert not hasher.verify(secret + "x", stored)
+    assert not hasher.verify("x" * 499 + "y", hasher.hash("x" * 500))
+    assert cloud.login("admin", "secret", project="admin")
+
+
+def test_hashes_of_an_imported_cloud_hold(fresh: Callable[..., Any]) -> None:
+    stored = bcrypt.hashpw(b"imported", bcrypt.gensalt(4)).decode()
+    assert fresh().svc.hasher.verify("imported", stored)
+
+
+def test_a_verified_secret_is_remembered_shortly_and_by_hash(fresh: Callable[..., Any], monkeypatch: Any) -> None:
+    cloud = fresh()
+    cloud.user("often")
+    checks = counted(monkeypatch)
+    for _ in range(3):
+        cloud.login("often")
+    assert len(checks) == 1
+    cloud.authenticate(cloud.password("often", "wrong"), expect=401)
+    assert len(checks) == 2
+    user = cloud.call("GET", "/users?name=often").json["users"][0]["id"]
+    cloud.call("PATCH", f"/users/{user}", {"user": {"password": "new"}}, expect=200)
+    cloud.authenticate(cloud.password("often", "pw"), expect=401)
+    cloud.login("often", "new")
+    assert not any("pw" in str(key) for key in cloud.svc.hasher._known)
+
+
+def test_a_refusal_reveals_nothing(fresh: Callable[..., Any], monkeypatch: Any) -> None:
+    """OSSA-2021-003: unknown user, wrong password, locked and disabled account: the same body after the same work."""
+    cloud = fresh({("security_compliance", "lockout_failure_attempts"): 2})
+    cloud.user("known")
+    cloud.user("locked")
+    cloud.user("disabled", enabled=False)
+    for _ in range(2):
+        cloud.authenticate(cloud.password("locked", "wrong"), expect=401)
+    checks = counted(monkeypatch)
+    bodies = []
+    attempts = [("unknown", "pw"), ("known", "wrong"), ("locked", "pw"), ("locked", "x"), ("disabled", "pw")]
+    for user, password in attempts:
+        before = len(checks)
+        bodies.append(cloud.authenticate(cloud.password(user, password), expect=401).json)
+        assert len(checks) == before + 1, user
+    assert all(body == bodies[0] for body in bodies)
+
+
+def test_lockout_ends_by_time_or_by_the_administrator(fresh: Callable[..., Any]) -> None:
+    cloud = fresh({
+        ("security_compliance", "lockout_failure_attempts"): 2,
+        ("security_compliance", "lockout_duration"): 1,
+    })  # fmt: skip
+    user = cloud.user("clumsy")
+    for _ in range(2):
+        cloud.authenticate(cloud.password("clumsy", "wrong"), expect=401)
+    cloud.authenticate(cloud.password("clumsy", "pw"), expect=401)
+    time.sleep(1.1)
+    cloud.login("clumsy")
+    for _ in range(2):
+        cloud.authenticate(cloud.password("clumsy", "wrong"), expect=401)
+    cloud.call("PATCH", f"/users/{user}", {"user": {"password": "other"}}, expect=200)
+    cloud.login("clumsy", "other")
+    cloud.user("spared", options={"ignore_lockout_failure_attempts": True})
+    for _ in range(3):
+        cloud.authenticate(cloud.password("spared", "wrong"), expect=401)
+    cloud.login("spared")
+
+
+def test_users_change_their_own_password(cloud: Any) -> None:
+    name, user, project = cloud.member()
+
+    def change(old: str, new: str, status: int) -> None:
+        body = {"user": {"original_password": old, "password": new}}
+        cloud.call("POST", f"/users/{user}/password", body, token=None, expect=status)
+
+    change("wrong", "x", 401)
+    change("pw", "better", 204)
+    cloud.authenticate(cloud.password(name, "pw"), expect=401)
+    assert cloud.valid(cloud.login(name, "better", project=project))
+    cloud.call("PATCH", f"/users/{user}", {"user": {"options": {"lock_password": True}}}, expect=200)
+    change("better", "best", 403)
+    body = {"user": {"original_password": "x", "password": "y"}}
+    cloud.call("POST", "/users/nobody/password", body, token=None, expect=401)
+
+
+def test_history_and_rules(fresh: Callable[..., Any]) -> None:
+    cloud = fresh({
+        ("security_compliance", "unique_last_password_count"): 2,
+        ("security_compliance", "password_regex"): r"^.{4,}$",
+        ("security_compliance", "password_regex_description"): "four characters at least",
+    })  # fmt: skip
+    reply = cloud.call("POST", "/users", {"user": {"name": "short", "password": "abc"}}, expect=400)
+    assert "four characters at least" in reply.json["error"]["message"]
+    user = cloud.user("historian", password="first")
+
+    def change(old: str, new: str, status: int) -> None:
+        body = {"user": {"original_password": old, "password": new}}
+        cloud.call("POST", f"/users/{user}/password", body, token=None, expect=status)
+
+    change("first", "first", 400)
+    change("first", "abc", 400)
+    change("first", "second", 204)
+    change("second", "first", 400)
+    change("second", "third", 204)
+    change("third", "first", 204)
+    cloud.call("PATCH", f"/users/{user}", {"user": {"password": "first"}}, expect=200)  # the administrator may
+
+
+def test_expired_passwords_must_be_changed(fresh: Callable[..., Any]) -> None:
+    cloud = fresh({("security_compliance", "change_password_upon_first_use"): True})
+    user = cloud.user("newcomer")
+    reply = cloud.authenticate(cloud.password("newcomer", "pw"), expect=401)
+    assert reply.json["error"]["message"] == f"The password is expired and needs to be changed for user: {user}."
+    cloud.authenticate(cloud.password("newcomer", "wrong"), expect=401)
+    assert cloud.call("GET", f"/users/{user}").json["user"]["password_expires_at"].endswith("Z")
+    body = {"user": {"original_password": "pw", "password": "own"}}
+    cloud.call("POST", f"/users/{user}/password", body, token=None, expect=204)
+    cloud.login("newcomer", "own")
+    soon = cloud.call("GET", "/users?password_expires_at=lt:2100-01-01T00:00:00Z", expect=200).json["users"]
+    assert all(u["name"] != "newcomer" for u in soon)
+    cloud.call("GET", "/users?password_expires_at=lt:soon", expect=400)
+
+
+def test_inactive_users_are_refused(fresh: Callable[..., Any]) -> None:
+    cloud = fresh({("security_compliance", "disable_user_account_days_inactive"): 30})
+    user = cloud.user("sleeper")
+    cloud.login("sleeper")
+    with cloud.svc.db.write() as conn:
+        USERS.update(conn, user, last_active_at=datetime.date.today() - datetime.timedelta(days=40))
+    cloud.authenticate(cloud.password("sleeper", "pw"), expect=401)
+
+
+def test_no_secret_ever_leaves(cloud: Any) -> None:
+    name = "discreet"
+    user = cloud.user(name, password="very-secret-text", email="d@example.org")
+    for path in (f"/users/{user}", "/users", f"/users?name={name}"):
+        text = cloud.call("GET", path, expect=200).text
+        assert "very-secret-text" not in text and "sha256$2" not in text and '"password"' not in text
+    assert cloud.call("GET", f"/users/{user}").json["user"]["email"] == "d@example.org"
