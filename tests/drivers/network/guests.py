@@ -204,6 +204,8 @@ def _lease6(mac: str) -> str | None:
         group = ("ff02::1:2", 547, 0, socket.if_nametoindex("eth0"))
         sock.sendto(b"\x01\x00\x00\x01" + identity + asking, group)
         offered = _options6(sock.recv(2000)[4:])
+        if 3 not in offered:
+            return None
         sock.sendto(b"\x03\x00\x00\x02" + identity + option(2, offered[2]) + option(3, offered[3]), group)
         given = _options6(_options6(sock.recv(2000)[4:]).get(3, b"")[12:])
     return socket.inet_ntop(socket.AF_INET6, given[5][:16]) if 5 in given else None
