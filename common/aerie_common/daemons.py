@@ -18,6 +18,7 @@ import pwd
 import signal
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,18 @@ from aerie_common.service import Daemon, ServiceSpec, Stoppable
 
 LOG = logging.getLogger(__name__)
 UNPRIVILEGED_USER = "aerie"
+LATE_IMPORTS = ("kombu.transport.pyamqp", "oslo_messaging._drivers.impl_rabbit", "pymysql")
+"""Libraries that others import by name at their first use, which would be once in each child."""
+
+
+def configuration_file(daemon: Daemon, config_dir: Path) -> Path:
+    """Where a daemon's configuration stands."""
+    return config_dir / f"{daemon.config}.conf"
 
 
 def configure(spec: ServiceSpec, daemon: Daemon, config_dir: Path) -> cfg.ConfigOpts:
     """The daemon's configuration, from `<config_dir>/<daemon.config>.conf`."""
-    path = config_dir / f"{daemon.config}.conf"
+    path = configuration_file(daemon, config_dir)
     if not path.exists():
         raise SystemExit(f"{daemon.name}: {path} does not exist. Make it from the sample in etc/aerie/.")
     return config.load(spec.new_conf(), [path])
@@ -89,18 +97,42 @@ def run_one(spec: ServiceSpec, daemon: Daemon, config_dir: Path) -> None:
     end(running)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """One daemon to fork, and its configuration as the parent read it: memory that all children share."""
+
+    spec: ServiceSpec
+    daemon: Daemon
+    config_dir: Path
+    conf: cfg.ConfigOpts
+    read_at: int
+
+    @classmethod
+    def make(cls, spec: ServiceSpec, daemon: Daemon, config_dir: Path) -> _Plan:
+        conf = configure(spec, daemon, config_dir)
+        return cls(spec, daemon, config_dir, conf, configuration_file(daemon, config_dir).stat().st_mtime_ns)
+
+    def current(self) -> cfg.ConfigOpts:
+        """The configuration; read again when its file was changed since."""
+        if configuration_file(self.daemon, self.config_dir).stat().st_mtime_ns == self.read_at:
+            return self.conf
+        return configure(self.spec, self.daemon, self.config_dir)
+
+    @property
+    def workers(self) -> int:
+        return int(self.conf.api.workers) if self.daemon.workers else 1
+
+
 class _Child(cotyledon.Service):
     """One forked daemon (or one of its workers)."""
 
     graceful_shutdown_timeout = 15
 
-    def __init__(
-        self, worker_id: cotyledon.types.WorkerId, spec: ServiceSpec, daemon: Daemon, config_dir: Path, ready: int
-    ) -> None:
+    def __init__(self, worker_id: cotyledon.types.WorkerId, plan: _Plan, ready: int) -> None:
         super().__init__(worker_id)
-        self._title = daemon.name
-        setproctitle.setproctitle(daemon.name)
-        self._running = begin(configure(spec, daemon, config_dir), daemon)
+        self._title = plan.daemon.name
+        setproctitle.setproctitle(self._title)
+        self._running = begin(plan.current(), plan.daemon)
         os.write(ready, b".")
 
     def run(self) -> None:
@@ -117,6 +149,8 @@ class _Child(cotyledon.Service):
 
 def preload(names: Iterable[str]) -> None:
     """Import every module of these packages, so that children forked afterwards share the memory of all of them."""
+    for library in LATE_IMPORTS:
+        importlib.import_module(library)
     for name in names:
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
@@ -131,15 +165,13 @@ def run_many(chosen: list[tuple[ServiceSpec, Daemon]], config_dir: Path, title: 
     manager = cotyledon.ServiceManager(graceful_shutdown_timeout=20)
     setproctitle.setproctitle(f"{title}-parent")
     ready_read, ready_write = os.pipe()
-    children = 0
-    for spec, daemon in chosen:
-        conf = configure(spec, daemon, config_dir)
-        workers = conf.api.workers if daemon.workers else 1
-        children += workers
-        manager.add(_Child, workers=workers, args=(spec, daemon, config_dir, ready_write))
+    preload(["aerie_common", *sorted({f"aerie_{spec.name}" for spec, _ in chosen})])
+    plans = [_Plan.make(spec, daemon, config_dir) for spec, daemon in chosen]
+    for plan in plans:
+        manager.add(_Child, workers=plan.workers, args=(plan, ready_write))
+    children = sum(plan.workers for plan in plans)
     watcher = threading.Thread(target=_announce, args=(ready_read, children), daemon=True)
     watcher.start()
-    preload(["aerie_common", *sorted({f"aerie_{spec.name}" for spec, _ in chosen})])
     gc.collect()
     gc.freeze()
     manager.run()
