@@ -158,5 +158,9 @@ SPEC = ServiceSpec(
         DatabaseSpec("compute_api", "api_database", _api_tables),
     ),
     table=_table,
+    addresses={
+        ("console", "novncproxy_base_url"): "aerie-compute-console",
+        ("console", "serialproxy_base_url"): "aerie-compute-console",
+    },
     all_in_one={("agent", "report_interval"): 2.0},
 )  # fmt: skip

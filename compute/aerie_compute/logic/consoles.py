@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from aerie_common.context import Context
 from aerie_common.db import retried
@@ -34,9 +34,15 @@ def create(svc: Compute, ctx: Context, server_id: str, protocol: str, kind: str)
     _remember(svc, token, server_id, server.host, protocol, kind)
     options = svc.conf.console
     if kind == "novnc":
-        joint = "&" if "?" in options.novncproxy_base_url else "?"
-        return f"{options.novncproxy_base_url}{joint}path={quote(f'?token={token}', safe='')}"
-    return f"{options.serialproxy_base_url}?token={token}"
+        base = options.novncproxy_base_url
+        if not urlsplit(base).path:
+            base += "/vnc_lite.html"
+        joint = "&" if "?" in base else "?"
+        return f"{base}{joint}path={quote(f'?token={token}', safe='')}"
+    base = options.serialproxy_base_url
+    if base.startswith("http"):
+        base = f"ws{base.removeprefix('http')}/"
+    return f"{base}?token={token}"
 
 
 @retried
