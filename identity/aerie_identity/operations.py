@@ -131,7 +131,7 @@ TABLE = Table("identity", [
     # tokens
     Operation("POST", "/v3/auth/tokens", tokens.issue, None, request=AUTH, status=201),
     Operation("GET", "/v3/auth/tokens", tokens.show, "identity:validate_token", rules.TOKEN, check="handler"),
-    Operation("DELETE", "/v3/auth/tokens", tokens.delete, "identity:revoke_token", rules.TOKEN,
+    Operation("DELETE", "/v3/auth/tokens", tokens.delete, "identity:revoke_token", rules.TOKEN_OWNER,
               check="handler", status=204),
     Operation("GET", "/v3/auth/catalog", tokens.catalog, "identity:get_auth_catalog", rules.ANYBODY),
     Operation("GET", "/v3/auth/projects", tokens.list_projects, "identity:get_auth_projects", rules.ANYBODY),

@@ -22,10 +22,10 @@ SELF_OR_READER = "rule:admin or rule:system_reader or user_id:%(user_id)s"
 SELF_OR_DOMAIN_READER = f"{DOMAIN_READER} or user_id:%(user_id)s"
 SELF = "user_id:%(user_id)s"
 OWN_PROJECT_OR_READER = f"{DOMAIN_READER} or project_id:%(project_id)s"
-PROJECT_MANAGER_OF_DOMAIN = DOMAIN_MANAGER
 GRANT = "rule:admin or (rule:domain_manager and rule:domain_managed_actor and rule:domain_managed_role)"
 LIST_GRANTS = f"{SYSTEM_READER} or (rule:domain_reader and domain_id:%(target.actor.domain_id)s)"
 TOKEN = "rule:admin or role:service or rule:system_reader or rule:token_subject"
+TOKEN_OWNER = "rule:admin or rule:token_subject"
 TRUST_PARTY = "rule:admin or rule:system_reader or rule:trustor or rule:trustee"
 
 EXTRA_RULES = (
