@@ -333,7 +333,11 @@ def mark_deleted(conn: sa.Connection, server: Server) -> bool:
     )  # fmt: skip
     if changed:
         conn.execute(sa.delete(USER_DATA).where(USER_DATA.c.server_id == server.id))
-        release_usage(conn, server.project_id, 1, server.flavor["vcpus"], server.flavor["memory_mb"])
+        flavors = [server.flavor]
+        if server.spec.get("resize"):  # until a resize is confirmed the greater of the two flavors counts
+            flavors.append(server.spec["resize"]["old_flavor"])
+        cores, ram = (max(flavor[name] for flavor in flavors) for name in ("vcpus", "memory_mb"))
+        release_usage(conn, server.project_id, 1, cores, ram)
     return changed
 
 

@@ -51,8 +51,12 @@ def drop_ports(run: Deleting) -> dict[str, Any]:
 @retried
 def release(run: Deleting) -> None:
     """Give back what the cloud had promised it."""
+    server = agent.load(run.services, run.subject_id)
+    resize = server.spec.get("resize") if server else None
     with run.services.api_db.write() as conn:
         placement.release(conn, run.subject_id)
+        if resize:
+            placement.release(conn, resize["migration_id"])
         records.drop_decision(conn, run.subject_id)
         groups.remove_member(conn, run.subject_id)
 
