@@ -6,11 +6,13 @@ from __future__ import annotations
 from oslo_config import cfg
 
 from aerie_common import pipeline
+from aerie_common.flow_runner import FlowRunner
 from aerie_common.reconcile import Reconciler
 from aerie_common.service import Daemon, DatabaseSpec, ServiceSpec, Stoppable
-from aerie_image import reconcile
+from aerie_image import commands, reconcile, standard_metadefs
 from aerie_image.container import ImageService
 from aerie_image.db.tables import METADATA
+from aerie_image.flows import FLOWS
 from aerie_image.operations import TABLE
 from aerie_image.options import OPTIONS
 
@@ -18,11 +20,15 @@ PORT = 9292
 
 
 def start_api(conf: cfg.ConfigOpts) -> list[Stoppable]:
-    """Serve the API, and keep files and rows in step."""
+    """Serve the API, carry imports, and keep files and rows in step."""
     svc = ImageService(conf)
-    reconciler = Reconciler("image-files", lambda: reconcile.files(svc), period=600)
+    runner = FlowRunner(svc.db, FLOWS, svc, workers=conf.import_threads)
+    runner.start()
+    reconciler = Reconciler("image-files", lambda: reconcile.everything(svc), period=600)
     reconciler.start()
-    return [reconciler, pipeline.serve(svc, PORT)]
+    standard = Reconciler("image-metadefs", lambda: standard_metadefs.load(svc), period=86400)
+    standard.start()
+    return [standard, reconciler, runner, pipeline.serve(svc, PORT)]
 
 
 SPEC = ServiceSpec(
@@ -31,5 +37,7 @@ SPEC = ServiceSpec(
     options=OPTIONS,
     databases=(DatabaseSpec("image", "database", lambda: METADATA),),
     table=lambda: TABLE,
+    commands={"scrub": commands.scrub},
+    all_in_one={(None, "enabled_backends"): {"file": "file", "copies": "file"}},
     paths={("file", "filesystem_store_datadir"): "images", ("file", "staging_datadir"): "image-staging"},
 )

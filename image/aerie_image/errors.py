@@ -74,3 +74,35 @@ class StoreFull(errors.AerieError):
 
 class TagNotFound(errors.NotFound):
     template = "The image has no tag {tag}."
+
+
+class NotInStore(errors.NotFound):
+    template = "Image {image_id} has no data in the store {store}."
+
+
+class UnsafeUrl(errors.BadRequest):
+    template = "URI {uri} does not pass filtering: {reason}."
+
+
+class TaskNotFound(errors.NotFound):
+    template = "Task not found with id {task_id}"
+
+
+class NamespaceNotFound(errors.NotFound):
+    template = "Metadata definition namespace={namespace} was not found."
+
+
+class NamespaceExists(errors.Conflict):
+    template = "The metadata definition namespace={namespace} already exists."
+
+
+class NamespaceProtected(errors.Forbidden):
+    template = "Metadata definition namespace {namespace} is protected and cannot be deleted."
+
+
+class DefinitionNotFound(errors.NotFound):
+    template = "The metadata definition {kind} with name={name} was not found in namespace={namespace}."
+
+
+class DefinitionExists(errors.Conflict):
+    template = "A metadata definition {kind} with name={name} already exists in namespace={namespace}."

@@ -2,17 +2,44 @@
 """Every HTTP operation of the image service."""
 
 from aerie_common import dialects, policy, schema
+from aerie_common.fields import Resource
 from aerie_common.listing import ListStyle
 from aerie_common.operations import Operation, Table
 from aerie_image import errors, json_patch
-from aerie_image.api import image_data, images, members, schemas, versions
-from aerie_image.schemas import IMAGE, MEMBER
+from aerie_image.api import image_data, images, members, metadefs, schemas, tasks, versions
+from aerie_image.schemas import ASSOCIATION, IMAGE, IMPORT, MEMBER, NAMESPACE, OBJECT, PROPERTY, TAG, TAGS, TASK
 
 READ = "rule:admin or role:reader or role:service"
 WRITE = "rule:admin or role:member or role:service"
 IMAGES = "/v2/images"
 ONE = "/v2/images/{image_id}"
+SCHEMAS = (
+    ("namespace", "namespace", "namespaces"),
+    ("object", "object", "objects"),
+    ("property", "property", "properties"),
+    ("tag", "tag", "tags"),
+    ("resource_type", "resource_type", "resource_types"),
+)
+DEFS = "/v2/metadefs/namespaces"
+NAMED = DEFS + "/{namespace}"
 PATCH_TYPES = frozenset({json_patch.V21, json_patch.V20})
+
+
+def _definitions(kind: str, place: str, resource: Resource) -> list[Operation]:
+    """The operations on the objects, properties or tags of namespaces."""
+    every, one = f"{NAMED}/{place}", f"{NAMED}/{place}/{{name}}"
+    absent = (errors.NamespaceNotFound, errors.DefinitionNotFound)
+    return [
+        Operation("GET", every, metadefs.lister(kind), f"get_metadef_{place}", READ, errors=absent),
+        Operation("DELETE", every, metadefs.eraser(kind), f"delete_metadef_{place}", policy.ADMIN, status=204,
+                  errors=absent),
+        Operation("GET", one, metadefs.shower(kind), f"get_metadef_{kind}", READ, errors=absent),
+        Operation("PUT", one, metadefs.updater(kind), f"modify_metadef_{kind}", policy.ADMIN, request=resource,
+                  verb="update", errors=(*absent, errors.DefinitionExists)),
+        Operation("DELETE", one, metadefs.deleter(kind), f"delete_metadef_{kind}", policy.ADMIN, status=204,
+                  errors=absent),
+    ]  # fmt: skip
+
 
 TABLE = Table(
     "image",
@@ -47,8 +74,59 @@ TABLE = Table(
         Operation("GET", "/v2/schemas/images", schemas.images, "get_images", READ),
         Operation("GET", "/v2/schemas/member", schemas.member, "get_images", READ),
         Operation("GET", "/v2/schemas/members", schemas.members, "get_images", READ),
-        Operation("GET", "/v2/info/stores", versions.stores, "stores_info_detail", READ),
+        Operation("GET", "/v2/schemas/task", schemas.task, "get_images", READ),
+        Operation("GET", "/v2/schemas/tasks", schemas.tasks, "get_images", READ),
+        *(
+            Operation("GET", f"/v2/schemas/metadefs/{one}", schemas.metadef(kind), "get_images", READ)
+            for kind, one, _ in SCHEMAS
+        ),
+        *(
+            Operation("GET", f"/v2/schemas/metadefs/{many}", schemas.metadefs(kind), "get_images", READ)
+            for kind, _, many in SCHEMAS
+        ),
+        Operation("GET", "/v2/info/stores", versions.stores, "get_images", READ),
+        Operation("GET", "/v2/info/stores/detail", versions.stores_detail, "stores_info_detail", policy.ADMIN),
         Operation("GET", "/v2/info/import", versions.imports, "get_images", READ),
+        Operation("GET", "/v2/info/usage", versions.usage, "get_images", READ),
+        Operation("PUT", ONE + "/stage", image_data.stage, "modify_image", WRITE, request="stream", status=204,
+                  content_types=frozenset({"application/octet-stream"}), errors=(errors.InvalidStatus, errors.ImageTooLarge)),
+        Operation("POST", ONE + "/import", tasks.import_, "import_image", WRITE, request=IMPORT, status=202,
+                  errors=(errors.InvalidStatus, errors.UnsafeUrl)),
+        Operation("GET", ONE + "/tasks", tasks.of_image, "get_image", READ, errors=(errors.ImageNotFound,)),
+        Operation("DELETE", "/v2/stores/{store_id}/{image_id}", image_data.delete_from_store, "delete_image_location",
+                  policy.ADMIN, status=204, errors=(errors.NotInStore, errors.InvalidStatus)),
+        Operation("GET", "/v2/tasks", tasks.list_, "tasks_api_access", policy.ADMIN, filters=TASK),
+        Operation("POST", "/v2/tasks", tasks.create, "tasks_api_access", policy.ADMIN, request=TASK, verb="create",
+                  status=201, errors=(errors.UnsafeUrl,)),
+        Operation("GET", "/v2/tasks/{task_id}", tasks.show_, "tasks_api_access", policy.ADMIN,
+                  errors=(errors.TaskNotFound,)),
+        Operation("GET", "/v2/metadefs/resource_types", metadefs.resource_types, "list_metadef_resource_types", READ),
+        Operation("GET", DEFS, metadefs.list_, "get_metadef_namespaces", READ, filters=NAMESPACE),
+        Operation("POST", DEFS, metadefs.create, "add_metadef_namespace", policy.ADMIN, request=NAMESPACE, verb="create",
+                  status=201, errors=(errors.NamespaceExists,)),
+        Operation("GET", NAMED, metadefs.show, "get_metadef_namespace", READ, errors=(errors.NamespaceNotFound,)),
+        Operation("PUT", NAMED, metadefs.update, "modify_metadef_namespace", policy.ADMIN, request=NAMESPACE,
+                  verb="update", errors=(errors.NamespaceNotFound, errors.NamespaceExists)),
+        Operation("DELETE", NAMED, metadefs.delete, "delete_metadef_namespace", policy.ADMIN, status=204,
+                  errors=(errors.NamespaceNotFound, errors.NamespaceProtected)),
+        *_definitions("object", "objects", OBJECT),
+        *_definitions("property", "properties", PROPERTY),
+        *_definitions("tag", "tags", TAG),
+        Operation("POST", NAMED + "/objects", metadefs.creator("object"), "add_metadef_object", policy.ADMIN,
+                  request=OBJECT, verb="create", status=201, errors=(errors.DefinitionExists,)),
+        Operation("POST", NAMED + "/properties", metadefs.creator("property"), "add_metadef_property", policy.ADMIN,
+                  request=PROPERTY, verb="create", status=201, errors=(errors.DefinitionExists,)),
+        Operation("POST", NAMED + "/tags", metadefs.create_tags, "add_metadef_tags", policy.ADMIN, request=TAGS,
+                  status=201, errors=(errors.DefinitionExists,)),
+        Operation("POST", NAMED + "/tags/{name}", metadefs.create_tag, "add_metadef_tag", policy.ADMIN, status=201,
+                  errors=(errors.DefinitionExists,)),
+        Operation("GET", NAMED + "/resource_types", metadefs.lister("resource_type"), "get_metadef_resource_type", READ),
+        Operation("POST", NAMED + "/resource_types", metadefs.creator("resource_type"),
+                  "add_metadef_resource_type_association", policy.ADMIN, request=ASSOCIATION, verb="create", status=201,
+                  errors=(errors.DefinitionExists,)),
+        Operation("DELETE", NAMED + "/resource_types/{name}", metadefs.deleter("resource_type"),
+                  "remove_metadef_resource_type_association", policy.ADMIN, status=204,
+                  errors=(errors.DefinitionNotFound,)),
     ],
     dialect=dialects.glance,
     style=ListStyle(unknown="ignore", max_limit=1000),

@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of the image service, under Glance's names where it has them."""
 
-from oslo_config import cfg
+from oslo_config import cfg, types
+
+STORE_OPTIONS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "filesystem_store_datadir",
+        help="Folder of this store of kind file. Empty: beside the folder of [file], with the store's name appended.",
+    ),
+]
+"""Options of each group named after a store of `enabled_backends`."""
 
 OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
     (
@@ -14,7 +22,55 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
             cfg.IntOpt("image_member_quota", default=128, help="Members of one image; -1: no limit."),
             cfg.IntOpt("image_property_quota", default=128, help="Properties of one image; -1: no limit."),
             cfg.IntOpt("image_tag_quota", default=128, help="Tags of one image; -1: no limit."),
+            cfg.IntOpt("image_count_quota", default=-1, help="Images of one project; -1: no limit."),
+            cfg.DictOpt(
+                "enabled_backends",
+                default={"file": "file"},
+                help="Stores of image data, name:kind. Kinds: file, and http (read only). Each has its options in the "
+                "group of its name.",
+            ),
+            cfg.ListOpt(
+                "enabled_import_methods",
+                default=["glance-direct", "web-download", "copy-image"],
+                help="Ways of import that are offered.",
+            ),
+            cfg.IntOpt("import_threads", default=2, min=1, help="Imports that one API process works on at a time."),
+            cfg.IntOpt("task_time_to_live", default=48, min=1, help="Hours for which ended tasks are shown."),
         ],
+    ),
+    (
+        "glance_store",
+        [cfg.StrOpt("default_backend", help="Store of new images. Empty: the first of enabled_backends.")],
+    ),
+    (
+        "import_filtering_opts",
+        [
+            cfg.ListOpt("allowed_schemes", default=["http", "https"], help="Schemes web-download fetches from."),
+            cfg.ListOpt("allowed_hosts", default=[], help="The only hosts web-download fetches from. Empty: all."),
+            cfg.ListOpt("disallowed_hosts", default=[], help="Hosts and networks web-download never fetches from."),
+            cfg.ListOpt("allowed_ports", default=[], item_type=types.Port(), help="The only ports. Empty: all."),
+            cfg.ListOpt("disallowed_ports", default=[], item_type=types.Port(), help="Ports that are refused."),
+            cfg.ListOpt(
+                "allowed_networks",
+                default=[],
+                help="Private networks web-download may fetch from all the same, e.g. that of a mirror. Loopback, "
+                "link-local and private addresses are refused otherwise, whatever name leads to them.",
+            ),
+        ],
+    ),
+    (
+        "image_import_opts",
+        [
+            cfg.ListOpt(
+                "image_import_plugins",
+                default=[],
+                help="What is done to imported data, in this order: image_decompression, image_conversion.",
+            ),
+        ],
+    ),
+    (
+        "image_conversion",
+        [cfg.StrOpt("output_format", default="raw", choices=["raw", "qcow2"], help="What image_conversion makes.")],
     ),
     (
         "image_format",

@@ -15,13 +15,30 @@ _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 
 def upload(req: Request, image_id: str) -> None:
     """Upload the data of an image."""
+    announced = _announced(req)
+    store = req.header("X-Image-Meta-Store")
+    image_data.upload(req.svc, req.ctx, image_id, req.stream, announced, store)
+
+
+def stage(req: Request, image_id: str) -> None:
+    """Upload data that is to be imported."""
+    image_data.stage(req.svc, req.ctx, image_id, req.stream, _announced(req))
+
+
+def delete_from_store(req: Request, store_id: str, image_id: str) -> None:
+    """Remove the data from one of the stores that have it."""
+    image_data.delete_from_store(req.svc, req.ctx, image_id, store_id)
+
+
+def _announced(req: Request) -> int | None:
+    """The size the client says the data has, if it does."""
     content_type = (req.header("Content-Type") or "").partition(";")[0].strip()
     if content_type != "application/octet-stream":
         raise UnsupportedMediaType(content_type=content_type or "(none)")
     text = req.header("Content-Length") or req.header("X-OpenStack-Image-Size")
     if text is not None and not text.isdigit():
         raise BadRequest(f"The size {text!r} is not a whole number of bytes.")
-    image_data.upload(req.svc, req.ctx, image_id, req.stream, int(text) if text else None)
+    return int(text) if text else None
 
 
 def _wanted(header: str | None) -> tuple[int | None, int | None] | None:
@@ -36,7 +53,7 @@ def _wanted(header: str | None) -> tuple[int | None, int | None] | None:
 def download(req: Request, image_id: str) -> Reply:
     """Download the data of an image, or the range of it that a Range header names."""
     image, offset, length, pieces = image_data.download(req.svc, req.ctx, image_id, _wanted(req.header("Range")))
-    if image.location is None:
+    if pieces is None:
         return Reply(status=204)
     headers = [("Content-Length", str(length)), ("Accept-Ranges", "bytes")]
     if image.checksum:

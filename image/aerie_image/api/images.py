@@ -41,7 +41,12 @@ def create(req: Request) -> Reply:
     if visibility in ("public", "community"):
         req.enforce(rule={"public": "publicize_image", "community": "communitize_image"}[visibility])
     image = images.create(req.svc, req.ctx, IMAGE.values(req.body, with_defaults=True))
-    headers = [("Location", f"{req.base_url}/v2/images/{image.id}"), ("OpenStack-image-store-ids", "file")]
+    writable = [name for name, store in req.svc.stores.items() if not store.read_only]
+    headers = [
+        ("Location", f"{req.base_url}/v2/images/{image.id}"),
+        ("OpenStack-image-import-methods", ",".join(req.svc.conf.enabled_import_methods)),
+        ("OpenStack-image-store-ids", ",".join(writable)),
+    ]
     return Reply(show(image, req.ctx), headers=headers)
 
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aerie_common.fields import Resource
 from aerie_common.http import Request
-from aerie_image.schemas import IMAGE, MEMBER
+from aerie_image.schemas import ASSOCIATION, IMAGE, MEMBER, NAMESPACE, OBJECT, PROPERTY, TAG, TASK
 from aerie_image.schemas.images import READ_ONLY, VISIBILITIES
 
 _LINKS = [
@@ -85,3 +86,64 @@ def member(req: Request) -> Any:
 def members(req: Request) -> Any:
     """The schema of a list of members."""
     return _plural("members", "member", member(req))
+
+
+def task(req: Request) -> Any:
+    """The schema of a task."""
+    return {"name": "task", "properties": _described(TASK)}
+
+
+def tasks(req: Request) -> Any:
+    """The schema of a list of tasks."""
+    return _plural("tasks", "task", task(req))
+
+
+_TIMES = ("created_at", "updated_at")
+_METADEFS = {
+    "namespace": NAMESPACE,
+    "object": OBJECT,
+    "property": PROPERTY,
+    "tag": TAG,
+    "resource_type": ASSOCIATION,
+}
+
+
+def _described(resource: Resource) -> dict[str, Any]:
+    """All its properties, with the two links that every object of this API has."""
+    properties = _describe(resource)
+    for name in _TIMES:
+        if name in properties:
+            properties[name]["readOnly"] = True
+    return {**properties, "self": {"type": "string", "readOnly": True}, "schema": {"type": "string", "readOnly": True}}
+
+
+def _metadef(kind: str) -> dict[str, Any]:
+    resource = _METADEFS[kind]
+    required = [f.name for f in resource.fields.values() if f.create == "required"]
+    return {
+        "name": resource.singular,
+        "properties": _described(resource),
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def metadef(kind: str) -> Callable[..., Any]:
+    """The handler that shows the schema of one kind of definition."""
+
+    def handler(req: Request) -> Any:
+        return _metadef(kind)
+
+    handler.__doc__ = f"The schema of a metadata {_METADEFS[kind].singular}."
+    return handler
+
+
+def metadefs(kind: str) -> Callable[..., Any]:
+    """The handler that shows the schema of a list of one kind of definition."""
+    resource = _METADEFS[kind]
+
+    def handler(req: Request) -> Any:
+        return _plural(resource.plural, resource.singular, _metadef(kind))
+
+    handler.__doc__ = f"The schema of a list of metadata {resource.plural}."
+    return handler

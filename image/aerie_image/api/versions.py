@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Reply, Request
+from aerie_image.logic import usages
+from aerie_image.stores.base import Store
 
 # What each id promises: 2.8 stores header, 2.12 import, 2.16 info, 2.17 locations for services only (not offered).
 _CURRENT = "v2.16"
@@ -32,9 +34,30 @@ def list_(req: Request) -> Any:
 
 def stores(req: Request) -> Any:
     """List the stores images can be kept in."""
-    return {"stores": [{"id": req.svc.store.name, "default": "true"}]}
+    return {"stores": [_store(store, req.svc.store) for store in req.svc.stores.values()]}
+
+
+def _store(store: Store, default: Store) -> dict[str, Any]:
+    body: dict[str, Any] = {"id": store.name}
+    if store is default:
+        body["default"] = "true"
+    if store.read_only:
+        body["read-only"] = "true"
+    return body
+
+
+def stores_detail(req: Request) -> Any:
+    """List the stores images can be kept in, with what they are."""
+    found = req.svc.stores.values()
+    return {"stores": [{**_store(s, req.svc.store), "type": s.kind, "weight": 0, "properties": {}} for s in found]}
 
 
 def imports(req: Request) -> Any:
     """List the ways images can be imported."""
-    return {"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}
+    value = req.svc.conf.enabled_import_methods
+    return {"import-methods": {"description": "Import methods available.", "type": "array", "value": value}}
+
+
+def usage(req: Request) -> Any:
+    """Show the caller's project's limits and what it uses of them."""
+    return {"usage": usages.show(req.svc, req.ctx)}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SQL of the image service."""
 
-from aerie_image.db import images, members
+from aerie_image.db import images, members, metadefs, tasks
 
-__all__ = ["images", "members"]
+__all__ = ["images", "members", "metadefs", "tasks"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ from aerie_image.db.tables import image_index, image_members, images
 
 @dataclass(frozen=True)
 class Image:
-    """One image. size, virtual_size: bytes. min_disk: GiB. min_ram: MiB. location: where the store keeps the data."""
+    """One image. size, virtual_size: bytes. min_disk: GiB. min_ram: MiB.
+
+    locations: store id -> where that store keeps the data. import_task: the import at work. importing_to,
+    failed_stores: how the last import goes; None when there was none.
+    """
 
     id: str
     name: str | None
@@ -36,7 +41,10 @@ class Image:
     os_hidden: bool
     tags: list[str]
     properties: dict[str, str]
-    location: str | None
+    locations: dict[str, str]
+    import_task: str | None
+    importing_to: list[str] | None
+    failed_stores: list[str] | None
     generation: int
     created_at: datetime.datetime
     updated_at: datetime.datetime | None
@@ -102,6 +110,24 @@ def set_status(conn: sa.Connection, image_id: str, expected: Sequence[str], stat
         .values(status=status, generation=images.c.generation + 1, updated_at=utcnow(), **values)
     )
     return result.rowcount == 1
+
+
+def of_task(conn: sa.Connection, image_id: str, task_id: str, **values: Any) -> Image | None:
+    """The image if that import is still its import, locked for a change, which these values begin."""
+    row = conn.execute(
+        sa.select(images).where(images.c.id == image_id, images.c.import_task == task_id).with_for_update()
+    )
+    found = row.mappings().first()
+    if found is None:
+        return None
+    image = Image(**found)
+    return (
+        dataclasses.replace(image, **values, generation=image.generation + 1) if _write(conn, image, values) else None
+    )
+
+
+def _write(conn: sa.Connection, image: Image, values: Mapping[str, Any]) -> bool:
+    return not values or change(conn, image, values)
 
 
 def delete(conn: sa.Connection, image_id: str) -> None:
@@ -198,7 +224,27 @@ def indexed(kind: str, name: str, value: str | None = None) -> sa.ColumnElement[
     return images.c.id.in_(inner)
 
 
-def stale_uploads(conn: sa.Connection, before: datetime.datetime) -> list[str]:
-    """Ids of images whose upload began before that time and has not ended."""
-    query = sa.select(images.c.id).where(images.c.status == "saving", images.c.updated_at < before)
+def in_status(conn: sa.Connection, status: str, before: datetime.datetime) -> list[str]:
+    """Ids of images that came into a state before that time and are still in it."""
+    query = sa.select(images.c.id).where(images.c.status == status, images.c.updated_at < before)
     return list(conn.execute(query).scalars())
+
+
+def count(conn: sa.Connection, project_id: str, statuses: Sequence[str] | None = None) -> int:
+    """How many images a project has (in these states)."""
+    query = sa.select(sa.func.count()).select_from(images).where(images.c.owner == project_id)
+    if statuses is not None:
+        query = query.where(images.c.status.in_(statuses))
+    return int(conn.execute(query).scalar_one())
+
+
+def ids_in_status(conn: sa.Connection, project_id: str, status: str) -> list[str]:
+    """Ids of a project's images in a state."""
+    query = sa.select(images.c.id).where(images.c.owner == project_id, images.c.status == status)
+    return list(conn.execute(query).scalars())
+
+
+def with_data(conn: sa.Connection, after: str, limit: int) -> list[Image]:
+    """Images that have data, in order of their ids."""
+    query = sa.select(images).where(images.c.id > after, images.c.status.in_(("active", "deactivated")))
+    return [Image(**row) for row in conn.execute(query.order_by(images.c.id).limit(limit)).mappings()]

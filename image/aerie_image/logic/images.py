@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from oslo_db import exception as db_exception
 
+from aerie_common import flow
 from aerie_common.context import Context
 from aerie_common.db import new_id, retried
 from aerie_common.errors import BadRequest, Conflict, Forbidden, TooLarge
@@ -42,6 +43,12 @@ def may_change(ctx: Context, image: Image) -> None:
     """Forbidden unless the image is the caller's."""
     if not (viewer(ctx).is_admin or (image.owner is not None and image.owner == ctx.project_id)):
         raise Forbidden("You are not permitted to modify this image.")
+
+
+def changed(conn: Any, image: Image, values: Mapping[str, Any]) -> None:
+    """Change the image; Conflict when somebody else has since it was read."""
+    if not db.images.change(conn, image, values):
+        raise Conflict(f"Image {image.id} was changed by somebody else at the same time. Try again.")
 
 
 def get(svc: ImageService, ctx: Context, image_id: str) -> Image:
@@ -85,6 +92,24 @@ def _tags(values: list[str]) -> list[str]:
 @retried
 def create(svc: ImageService, ctx: Context, sent: Mapping[str, Any]) -> Image:
     """A new image without data (`queued`). `sent`: base attributes and custom properties side by side."""
+    values = new_values(svc, ctx, sent)
+    try:
+        with svc.db.write() as conn:
+            return insert(svc, conn, values)
+    except db_exception.DBDuplicateEntry:
+        raise errors.ImageExists(image_id=values["id"]) from None
+
+
+def insert(svc: ImageService, conn: Any, values: Mapping[str, Any]) -> Image:
+    """Write a new image within the project's limit of images."""
+    limit, owner = svc.conf.image_count_quota, values["owner"]
+    if limit >= 0 and owner and db.images.count(conn, owner) >= limit:
+        raise TooLarge(f"The limit of {limit} images of one project has been reached.")
+    return db.images.insert(conn, {**values, "status": "queued", "locations": {}})
+
+
+def new_values(svc: ImageService, ctx: Context, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a new image; refuses what the caller may not set."""
     values: dict[str, Any] = {}
     properties: dict[str, str] = {}
     for name, value in sent.items():
@@ -99,11 +124,7 @@ def create(svc: ImageService, ctx: Context, sent: Mapping[str, Any]) -> Image:
     values["tags"], values["properties"] = _tags(values["tags"]), properties
     _check_limits(svc, values)
     _check_format(svc, values)
-    try:
-        with svc.db.write() as conn:
-            return db.images.insert(conn, {**values, "status": "queued"})
-    except db_exception.DBDuplicateEntry:
-        raise errors.ImageExists(image_id=values["id"]) from None
+    return values
 
 
 @retried
@@ -130,8 +151,8 @@ def update(svc: ImageService, ctx: Context, image_id: str, changes: list[tuple[s
         values = {**base, **({"properties": properties} if properties != image.properties else {})}
         _check_limits(svc, values)
         _check_format(svc, {**{n: getattr(image, n) for n in ("disk_format", "container_format")}, **base})
-        if values and not db.images.change(conn, image, values):
-            raise Conflict(f"Image {image_id} was changed by somebody else at the same time. Try again.")
+        if values:
+            changed(conn, image, values)
         return db.images.get(conn, image_id) or image
 
 
@@ -153,9 +174,14 @@ def delete(svc: ImageService, ctx: Context, image_id: str) -> None:
         may_change(ctx, image)
         if image.protected:
             raise errors.ImageProtected(image_id=image_id)
+        if flow.cancel(conn, image_id):
+            image = db.images.get(conn, image_id) or image  # as the import left it, whose end can only come later now
         db.images.delete(conn, image_id)
-    if image.location:
-        svc.store.delete(image.location)
+    for name, location in image.locations.items():
+        if name in svc.stores:
+            svc.stores[name].delete(location)
+    if image.status == "uploading":
+        svc.staging.delete(svc.staging.location(image_id))
 
 
 @retried
@@ -182,5 +208,4 @@ def set_tag(svc: ImageService, ctx: Context, image_id: str, tag: str, present: b
             raise errors.TagNotFound(tag=tag)
         tags = [*image.tags, tag] if present else [t for t in image.tags if t != tag]
         _check_limits(svc, {"tags": tags})
-        if not db.images.change(conn, image, {"tags": tags}):
-            raise Conflict(f"Image {image_id} was changed by somebody else at the same time. Try again.")
+        changed(conn, image, {"tags": tags})

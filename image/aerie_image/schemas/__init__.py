@@ -3,5 +3,7 @@
 
 from aerie_image.schemas.images import IMAGE
 from aerie_image.schemas.members import MEMBER
+from aerie_image.schemas.metadefs import ASSOCIATION, NAMESPACE, OBJECT, PROPERTY, TAG, TAGS
+from aerie_image.schemas.tasks import IMPORT, TASK
 
-__all__ = ["IMAGE", "MEMBER"]
+__all__ = ["ASSOCIATION", "IMAGE", "IMPORT", "MEMBER", "NAMESPACE", "OBJECT", "PROPERTY", "TAG", "TAGS", "TASK"]

@@ -82,5 +82,8 @@ def show(image: Image, ctx: Context) -> dict[str, Any]:
     body["file"] = f"/v2/images/{image.id}/file"
     body["schema"] = "/v2/schemas/image"
     if image.status in ("active", "deactivated"):
-        body["stores"] = "file"
+        body["stores"] = ",".join(sorted(image.locations))
+    if image.importing_to is not None:
+        body["os_glance_importing_to_stores"] = ",".join(image.importing_to)
+        body["os_glance_failed_import"] = ",".join(image.failed_stores or ())
     return body

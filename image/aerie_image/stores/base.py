@@ -24,9 +24,12 @@ class Writer(Protocol):
 
 
 class Store(ABC):
-    """One place for image data. A location is a URL that only this store understands."""
+    """One place for image data, known to clients by its name. A location is a URL that only this store understands."""
 
     name: str
+    kind: str
+    read_only = False
+    """Nothing can be written or removed here: image data comes by other ways."""
 
     @abstractmethod
     def create(self, image_id: str) -> Writer:
@@ -43,6 +46,10 @@ class Store(ABC):
     @abstractmethod
     def delete(self, location: str) -> None:
         """Remove the data; what is gone already is fine."""
+
+    @abstractmethod
+    def discard(self, image_id: str) -> None:
+        """Remove whatever create() made for this image; nothing is fine."""
 
     @abstractmethod
     def list_(self) -> Iterator[tuple[str, str, float]]:

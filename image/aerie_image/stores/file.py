@@ -43,9 +43,10 @@ class FileWriter:
 class FileStore(Store):
     """All images in `folder`, each under its id."""
 
-    name = "file"
+    kind = "file"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder.resolve()
 
@@ -54,6 +55,14 @@ class FileStore(Store):
         if path.parent != self._folder:
             raise FileNotFoundError(f"{location} is not of this store")
         return path
+
+    def location(self, image_id: str) -> str:
+        """Where an image's data is, if it is here."""
+        return f"file://{self._folder / image_id}"
+
+    def path(self, image_id: str) -> Path:
+        """The file of an image's data, there or not."""
+        return self._folder / image_id
 
     def create(self, image_id: str) -> FileWriter:
         return FileWriter(self._folder / image_id)
@@ -79,6 +88,9 @@ class FileStore(Store):
 
     def delete(self, location: str) -> None:
         self._path(location).unlink(missing_ok=True)
+
+    def discard(self, image_id: str) -> None:
+        (self._folder / image_id).unlink(missing_ok=True)
 
     def list_(self) -> Iterator[tuple[str, str, float]]:
         now = time.time()

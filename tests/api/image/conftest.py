@@ -20,6 +20,8 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
     conf = config.load(config.new(OPTIONS), [])
     conf.set_override("connection", database_url, group="database")
     conf.set_override("filesystem_store_datadir", str(tmp_path / "images"), group="file")
+    conf.set_override("staging_datadir", str(tmp_path / "staging"), group="file")
+    conf.set_override("enabled_backends", {"file": "file", "copies": "file"})
     svc = ImageService(conf)
     svc.db.create_all(METADATA)
     yield Api(svc)
