@@ -154,7 +154,7 @@ class Zones:
         if self._default:
             zone = self._by_name.get(self._named_default(project_id))
             return zone if zone is not None and self._usable(zone, [project_id]) else None
-        mine = [z for z in self._of_project[project_id] if not z.name.endswith((".in-addr.arpa.", ".ip6.arpa."))]
+        mine = [z for z in self._of_project[project_id] if not names.is_reverse(z.name)]
         marked = [z for z in mine if z.attributes.get("auto", "").lower() == "true"]
         return marked[0] if marked else mine[0] if len(mine) == 1 else None
 

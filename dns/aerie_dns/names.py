@@ -59,6 +59,11 @@ def reverse_name(address: str) -> str:
     return ipaddress.ip_address(address).reverse_pointer + "."
 
 
+def is_reverse(name: str) -> bool:
+    """Does the name belong to the trees in which addresses are looked up?"""
+    return any(is_within(name, tree) or is_within(tree, name) for tree in ("in-addr.arpa.", "ip6.arpa."))
+
+
 def host_label(text: str) -> str | None:
     """A server's display name as one DNS label: what does not fit becomes a hyphen; None when nothing is left."""
     label = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:63].strip("-")

@@ -19,6 +19,12 @@ DNS_OPTS = [
     cfg.IntOpt("quota_zone_records", default=500),
     cfg.IntOpt("quota_recordset_records", default=20),
     cfg.IntOpt("quota_api_export_size", default=1000),
+    cfg.BoolOpt(
+        "allow_reverse_zones",
+        default=False,
+        help="Let users make zones below in-addr.arpa. and ip6.arpa.: who has the "
+        "zone of a floating address decides what it is called.",
+    ),
     cfg.ListOpt("pools", default=[], help="Names of further pools, each with a group [pool:<name>]."),
     cfg.FloatOpt("recovery_interval", default=30, help="Seconds between looks for work that got stuck."),
 ]

@@ -57,7 +57,7 @@ def reverse_zone(svc: Dns, conn: Connection, caller: Caller, address: str) -> Zo
     if found is not None:
         return found
     owner = Caller(caller.ctx, "dns", use_blacklisted=True)
-    given = {"name": reverse_zone_name(svc, address), "email": svc.conf.sink.ptr_email, "unlimited": True}
+    given = {"name": reverse_zone_name(svc, address), "email": svc.conf.sink.ptr_email, "internal": True}
     return zones.create_in(svc, conn, owner, **given)
 
 

@@ -68,7 +68,7 @@ def check_ttl(svc: Dns, caller: Caller, ttl: int | None) -> None:
         raise errors.InvalidTtl(minimum=minimum)
 
 
-def _check_name(conn: Connection, caller: Caller, name: str) -> None:
+def _check_name(svc: Dns, conn: Connection, caller: Caller, name: str) -> None:
     if not names.is_zone_name(name):
         raise InvalidField(
             "name", f"{name!r} is not a valid zone name: labels of letters, digits, - and _, and a final dot"
@@ -82,6 +82,8 @@ def _check_name(conn: Connection, caller: Caller, name: str) -> None:
         if db_nouns.tlds_named(conn, [name.rstrip(".")]):
             raise errors.InvalidZoneName("Zone name cannot be the same as a TLD")
     if not caller.use_blacklisted:
+        if names.is_reverse(name) and not svc.conf.dns.allow_reverse_zones:
+            raise errors.InvalidZoneName("Reverse zones are made by the cloud or by its administrators.")
         for entry in db_nouns.BLACKLIST.all(conn):
             if re.search(entry.pattern, name):
                 raise errors.InvalidZoneName("Blacklisted zone name")
@@ -147,20 +149,21 @@ def create(
 
 
 def create_in(svc: Dns, conn: Connection, caller: Caller, **given: Any) -> Zone:
-    """The same within the caller's transaction. unlimited: no quota applies, for the service's own zones."""
+    """The same within the caller's transaction. internal: the service's own zone; no quota, no TLD list."""
     project_id = caller.project_id
     if project_id is None:
         raise errors.MissingProject()
     name, kind, masters = given["name"].lower(), given.get("type") or PRIMARY, given.get("masters") or []
     attributes, options = given.get("attributes") or {}, svc.conf.dns
     _check_kind(kind, given.get("email"), masters)
-    _check_name(conn, caller, name)
+    if not given.get("internal"):
+        _check_name(svc, conn, caller, name)
     check_ttl(svc, caller, given.get("ttl"))
     if db.NOUN.get(conn, name=name) is not None:
         raise errors.DuplicateZone()
     parent_id, below = _check_relatives(conn, project_id, name)
     pool = choose_pool(svc, caller, attributes)
-    limit = -1 if given.get("unlimited") else quotas.limits(svc, conn, project_id)["zones"]
+    limit = -1 if given.get("internal") else quotas.limits(svc, conn, project_id)["zones"]
     if not db.claim(conn, project_id, limit):
         raise errors.OverQuota(resource="zones", limit=limit)
     try:

@@ -22,6 +22,7 @@ from aerie_dns.drivers.fake import FakeServer
 from aerie_dns.flows.zone_push import ZONE_PUSH
 from aerie_dns.flows.zone_transfer import ZONE_TRANSFER
 from aerie_dns.operations import TABLE
+from cloud_standin import Cloud
 
 NUMBERS = itertools.count(1)
 
@@ -96,3 +97,11 @@ def bench(database_url: str) -> Iterator[Bench]:
     made = make_bench(database_url)
     yield made
     made.svc.db.dispose()
+
+
+@pytest.fixture
+def cloud(bench: Bench) -> Cloud:
+    """Compute and network, as far as this service asks them."""
+    made = Cloud()
+    bench.svc.__dict__["clients"] = made
+    return made

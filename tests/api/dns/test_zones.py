@@ -276,6 +276,17 @@ def test_top_level_domains_and_blacklists(bench: Any) -> None:
     bench.call("POST", "/v2/zones", body, expect=202)
 
 
+def test_reverse_zones_are_not_for_users(bench: Any) -> None:
+    """Whoever has the zone decides the names of other people's floating addresses."""
+    body = {"email": "a@example.org"}
+    for name in ("2.0.192.in-addr.arpa.", "in-addr.arpa.", "8.b.d.0.1.0.0.2.ip6.arpa.", "X.IP6.arpa."):
+        error = bench.call("POST", "/v2/zones", {**body, "name": name}, expect=400).json
+        assert error["type"] == "invalid_zone_name"
+    bench.call("POST", "/v2/zones", {**body, "name": "2.0.192.in-addr.arpa."}, by=bench.admin, expect=202)
+    bench.svc.conf.set_override("allow_reverse_zones", True, group="dns")
+    bench.call("POST", "/v2/zones", {**body, "name": "3.0.192.in-addr.arpa."}, expect=202)
+
+
 def test_abandoned_zones_stay_on_their_servers(bench: Any) -> None:
     zone = bench.zone()
     bench.call("POST", f"/v2/zones/{zone['id']}/tasks/abandon", expect=403)
