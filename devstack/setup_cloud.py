@@ -35,6 +35,7 @@ DEMO = "demo"
 PRIVATE = "private"
 PRIVATE_CIDR = "10.10.0.0/24"
 ZONE = "demo.example."
+HOST_SECONDS = 60.0
 BOOT_SECONDS = 120.0
 GUEST_SECONDS = 90.0
 
@@ -129,6 +130,20 @@ def ensure_image(admin: Cloud, path: Path) -> dict[str, Any]:
         f"/v2/images/{image['id']}/file", data=read_blocks(path), headers={"Content-Type": "application/octet-stream"}
     )
     return dict(admin.image.get(f"/v2/images/{image['id']}").json())
+
+
+def wait_for_hosts(admin: Cloud) -> None:
+    """Until there is a host to run servers and one to wire them: the agents report every few seconds."""
+    end = time.monotonic() + HOST_SECONDS
+    while True:
+        services = admin.compute.get("/os-services", params={"binary": "nova-compute"}).json()["services"]
+        agents = find(admin.network, "/v2.0/agents", alive="true")
+        if agents and any(s["state"] == "up" for s in services):
+            return
+        if time.monotonic() > end:
+            missing = "network" if services else "compute"
+            raise SetupError(f"no {missing} agent reported within {HOST_SECONDS:.0f} s: read its log")
+        time.sleep(0.2)
 
 
 def ensure_flavors(admin: Cloud) -> dict[str, str]:
@@ -289,6 +304,7 @@ def run(args: argparse.Namespace) -> str:
     image = ensure_image(admin, args.image)
     if args.no_demo:
         return f"  a first server  openstack server create --image {IMAGE} --flavor std-tiny-1 --network NETWORK NAME\n"
+    wait_for_hosts(admin)
     demo_password = os.environ["AERIE_DEMO_PASSWORD"]
     ensure_project(admin, demo_password)
     demo = connect(args.auth_url, args.region, DEMO, demo_password, DEMO)

@@ -170,19 +170,22 @@ def run_many(chosen: list[tuple[ServiceSpec, Daemon]], config_dir: Path, title: 
     for plan in plans:
         manager.add(_Child, workers=plan.workers, args=(plan, ready_write))
     children = sum(plan.workers for plan in plans)
-    watcher = threading.Thread(target=_announce, args=(ready_read, children), daemon=True)
+    systemd = sdnotify.SystemdNotifier()
+    # Ours alone to tell: cotyledon would say READY when it has forked, before any child serves.
+    os.environ.pop("NOTIFY_SOCKET", None)
+    watcher = threading.Thread(target=_announce, args=(systemd, ready_read, children), daemon=True)
     watcher.start()
     gc.collect()
     gc.freeze()
     manager.run()
 
 
-def _announce(ready: int, children: int) -> None:
+def _announce(systemd: sdnotify.SystemdNotifier, ready: int, children: int) -> None:
     """Tell systemd that the unit is ready once every child has started."""
     seen = 0
     while seen < children:
         seen += len(os.read(ready, 4096))
-    sdnotify.SystemdNotifier().notify("READY=1")
+    systemd.notify("READY=1")
 
 
 def processes() -> dict[str, list[dict[str, Any]]]:
