@@ -93,7 +93,7 @@ def converge(
         code=fault.get("code", "agent_failed"),
         elsewhere=bool(fault.get("elsewhere")),
         host=host,
-        message=str(fault.get("message", "")),
+        internal=str(fault.get("message", "")),
     )
 
 

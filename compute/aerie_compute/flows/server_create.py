@@ -271,8 +271,8 @@ def fault_document(fault: Fault) -> dict[str, Any]:
     explanation = fault.details.get("explanation")
     if explanation:
         details = Explanation.from_document(explanation).details()
-    elif fault.details.get("message"):
-        details += f" [{fault.details.get('host')}: {fault.details['message']}]"
+    elif fault.details.get("internal"):
+        details += f" [{fault.details.get('host')}: {fault.details['internal']}]"
     return {"code": code, "message": message[:255], "full": message, "details": details, "created": isoformat_micros(utcnow())}
 
 
