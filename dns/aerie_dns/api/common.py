@@ -28,7 +28,7 @@ def caller(req: Request) -> Caller:
     """The caller with the privileges the headers ask for."""
     ctx, project_id = req.ctx, req.ctx.project_id
     sudo = req.header("X-Auth-Sudo-Project-ID") or req.header("X-Auth-Sudo-Tenant-ID")
-    if sudo:
+    if sudo and sudo != project_id:
         req.enforce(rule="use_sudo")
         project_id = sudo
         ctx = replace(ctx, project_id=sudo)
