@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the cases of inside/bridge_cases.py in namespaces of their own and passes each result on.
+"""Runs the cases of inside/*_cases.py in namespaces of their own and passes each result on.
 
 Network, mounts and processes are separate, so that the machine's own bridges, filters and namespaces stay untouched,
 and nothing outlives the run.
@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
-CASES = Path(__file__).parent / "inside" / "bridge_cases.py"
+INSIDE = Path(__file__).parent / "inside"
+CASES = sorted(INSIDE.glob("*_cases.py"))
 NAMES = [
     node.name
-    for node in ast.parse(CASES.read_text()).body
+    for path in CASES
+    for node in ast.parse(path.read_text()).body
     if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
 ]
 NEEDED = (
@@ -44,8 +46,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ElementTree.E
         "unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child=KILL", "--mount-proc",
         "--propagation", "private", "sh", "-c", ENTER, "sh",
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=prepend",
-        f"--rootdir={CASES.parent}", f"--junitxml={report}", "-o", "addopts=", "-o", "junit_logging=system-out",
-        str(CASES), *(["-k", chosen] if chosen else []),
+        f"--rootdir={INSIDE}", f"--junitxml={report}", "-o", "addopts=", "-o", "junit_logging=system-out",
+        *map(str, CASES), *(["-k", chosen] if chosen else []),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "AERIE_INSIDE": "1"})
     if not report.exists():

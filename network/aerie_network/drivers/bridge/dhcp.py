@@ -8,6 +8,7 @@ is their hash). Nothing reaches a file that has not passed `checks`.
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import ipaddress
@@ -69,6 +70,7 @@ class DhcpServers:
         self._links = links
         self._root = Path(settings.state_path) / "dhcp"
         self._processes = system.ProcessWatch()
+        self._places: dict[str, object] = {}  # network id -> what its namespace and devices were made from
         self._devices: dict[str, str] = {}  # network id -> host's end of the server's interface
 
     def present(self) -> set[str]:
@@ -90,24 +92,22 @@ class DhcpServers:
         directory = self._root / network_id
         return system.running_process(directory / "pid", str(directory / "conf"))
 
-    def ensure(self, doc: base.DhcpNetwork, network: base.Network, bridge: Link) -> Served:
-        """Makes the network's server run with exactly these hosts; returns when it has loaded them."""
+    def ensure(self, doc: base.DhcpNetwork, network: base.Network, bridge: Link, verify: bool) -> Served:
+        """Makes the network's server run with exactly these hosts; returns when it has loaded them.
+
+        Namespace and devices are looked at only when something about them has changed, or with `verify`.
+        """
         network_id = checks.identifier(doc.network_id)
         namespace = base.dhcp_namespace(network_id)
         directory = self._root / network_id
-        self._make_directory(directory)
-        device = "ns-" + doc.port_id[:11]
+        device = checks.device("ns-" + doc.port_id[:11])
         files = render(doc, network, device, directory, self._settings.dns_forwarders)
-        fresh = system.ensure_namespace(namespace)
-        alias, name = f"aerie:dhcp:{network_id}", base.tap_name(doc.port_id)
-        if self._devices.get(network_id) != name:
-            for other in self._devices_of(network_id):
-                if other != name:  # of an earlier port of the server
-                    self._links.delete(other)
-        self._devices[network_id] = name
-        link = self._links.ensure_veth(name, checks.device(device), namespace, checks.mac(doc.mac), network.mtu, alias)
-        self._links.join(link, bridge)
-        system.in_namespace(namespace, lambda: _ensure_inside(doc, network, device, fresh))
+        place = (dataclasses.replace(doc, hosts=()), network.subnets, network.mtu, bridge.index)
+        if verify or self._places.get(network_id) != place:
+            self._places.pop(network_id, None)
+            self._make_directory(directory)
+            self._ensure_place(doc, network, bridge, device)
+            self._places[network_id] = place
         self._ensure_loaded(doc, namespace, directory, files)
         pid = self._pid(network_id)
         if pid:
@@ -115,12 +115,29 @@ class DhcpServers:
         self._release(doc, namespace, directory, device, files)
         return Served(files.ready, files.refused)
 
+    def _ensure_place(self, doc: base.DhcpNetwork, network: base.Network, bridge: Link, device: str) -> None:
+        """The namespace, and the pair of devices that joins it to the bridge."""
+        namespace, name = base.dhcp_namespace(doc.network_id), base.tap_name(doc.port_id)
+        fresh = system.ensure_namespace(namespace)
+        if self._devices.get(doc.network_id) != name:
+            for other in self._devices_of(doc.network_id):
+                if other != name:  # of an earlier port of the server
+                    self._links.delete(other)
+        self._devices[doc.network_id] = name
+        alias = f"aerie:dhcp:{doc.network_id}"
+        link = self._links.ensure_veth(name, device, namespace, checks.mac(doc.mac), network.mtu, alias)
+        self._links.join(link, bridge)
+        system.in_namespace(namespace, lambda: _ensure_inside(doc, network, device, fresh))
+
     def _make_directory(self, directory: Path) -> None:
         """Makes the network's directory; dnsmasq's own user must get through, whatever the umask is."""
         for path in (self._root.parent, self._root, directory):
             if not path.is_dir():
                 path.mkdir(parents=True, exist_ok=True)
                 path.chmod(0o755)
+        closed = [path for path in (directory, *directory.parents) if not path.stat().st_mode & 0o001]
+        if closed:
+            raise HostError(f"{closed[0]} is closed to dnsmasq's user ({_user()}): chmod o+x, or another state_path")
 
     def _ensure_loaded(self, doc: base.DhcpNetwork, namespace: str, directory: Path, files: _Files) -> None:
         serial = files.serial
@@ -198,6 +215,7 @@ class DhcpServers:
     def remove(self, network_id: str) -> None:
         """Stops the network's server and removes its namespace, devices and files."""
         self._processes.forget(network_id)
+        self._places.pop(network_id, None)
         pid = self._pid(network_id)
         if pid:
             system.stop_process(pid)

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable
+from concurrent import futures
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -156,7 +157,10 @@ class BridgeDriver(base.NetworkDriver):
             for network in state.networks.values()
             if network.id in self._bridges and not self._segments.mapped(network)
         }
-        failed = {**self._antispoof.apply(spoof, whole), **self._firewall.apply(filtered, zones, whole)}
+        with futures.ThreadPoolExecutor(1) as pool:  # the two filters know nothing of each other
+            spoofed = pool.submit(self._antispoof.apply, spoof, whole)
+            failed = self._firewall.apply(filtered, zones, whole)
+        failed |= spoofed.result()
         self._sets.prune(state.address_sets)
         self._end_connections(filtered, shrunk)
         for port in state.ports.values():
@@ -269,7 +273,7 @@ class BridgeDriver(base.NetworkDriver):
             right = known and known[0] == inputs and known[2].status == base.ACTIVE
             if not whole and right and network_id not in ended:
                 continue
-            served, reason = self._guard(f"DHCP of network {network_id}", self._serve, doc, network)
+            served, reason = self._guard(f"DHCP of network {network_id}", self._serve, doc, network, whole)
             if served is None:
                 outcome = base.Outcome(base.ERROR, doc.revision, reason)
             else:
@@ -283,10 +287,10 @@ class BridgeDriver(base.NetworkDriver):
             self._guard(f"DHCP of network {network_id}", self._dhcp.remove, network_id)
             self._served.pop(network_id, None)
 
-    def _serve(self, doc: base.DhcpNetwork, network: base.Network | None) -> dhcp.Served:
+    def _serve(self, doc: base.DhcpNetwork, network: base.Network | None, verify: bool) -> dhcp.Served:
         if network is None:
             raise HostError(f"network {doc.network_id} is unknown here")
-        return self._dhcp.ensure(doc, network, self._bridge_of(doc.network_id))
+        return self._dhcp.ensure(doc, network, self._bridge_of(doc.network_id), verify)
 
     # ------------------------------------------------------------------------------------------------ routers
 

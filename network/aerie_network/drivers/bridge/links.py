@@ -7,6 +7,7 @@ are ever removed.
 """
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import os
@@ -143,6 +144,7 @@ class Links:
         data = link.data
         if not (data.get("IFLA_BR_NF_CALL_IPTABLES") and data.get("IFLA_BR_NF_CALL_IP6TABLES")):
             self._set(link, kind="bridge", br_nf_call_iptables=1, br_nf_call_ip6tables=1)
+            self._changed(link.name)
 
     def ensure_vxlan(self, name: str, vni: int, local: str, port: int, mtu: int, alias: str) -> Link:
         """A VXLAN device without learning and without multicast: it knows only the entries it is given."""
@@ -229,12 +231,11 @@ class Links:
             if error.code != errno.EEXIST:
                 raise _refused(f"make {attributes['ifname']}", error) from None
 
-    def _set(self, link: Link, **attributes: Any) -> Link:
+    def _set(self, link: Link, **attributes: Any) -> None:
         try:
             self._ipr.link("set", index=link.index, **attributes)
         except NetlinkError as error:
             raise _refused(f"set {link.name}", error) from None
-        return self._changed(link.name) or link
 
     def _ensure(
         self,
@@ -256,13 +257,27 @@ class Links:
             changes["master"] = master
         if up is not None and link.up != up:
             changes["state"] = "up" if up else "down"
-        return self._set(link, **changes) if changes else link
+        if not changes:
+            return link
+        self._set(link, **changes)
+        # The kernel has confirmed it; asking again would only take time.
+        link = dataclasses.replace(
+            link,
+            mtu=changes.get("mtu", link.mtu),
+            alias=changes.get("IFLA_IFALIAS", link.alias),
+            mac=changes.get("address", link.mac),
+            master=changes.get("master", link.master),
+            up=link.up if up is None else up,
+        )
+        if self._cache is not None:
+            self._cache[link.name] = link
+        return link
 
     # ------------------------------------------------------------------------- forwarding entries of a bridge
 
     def suppress_arp(self, link: Link) -> None:
         """Makes a bridge port answer ARP and ND from the bridge's own neighbour table, and learn nothing."""
-        port = link.data.get("slave", {})
+        port = link.data.get("slave", {})  # empty for one that has just joined
         if port.get("IFLA_BRPORT_LEARNING") == 0 and port.get("IFLA_BRPORT_NEIGH_SUPPRESS") == 1:
             return
         try:

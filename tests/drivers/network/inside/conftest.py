@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
-import stat
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,17 +66,15 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def host() -> Iterator[Host]:
     if os.environ.get("AERIE_INSIDE") != "1":
         pytest.fail("these cases change the host they run on: run tests/drivers/network/test_bridge.py instead")
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:3]:
-        # dnsmasq reads its files as its own user. Only added: /tmp is everybody's.
-        parent.chmod(stat.S_IMODE(parent.stat().st_mode) | 0o055)
     sh("ip link add br-ex type bridge forward_delay 0 && sysctl -qw net/ipv6/conf/br-ex/disable_ipv6=1")
     sh("ip link set br-ex up")
     sh("ip addr add 203.0.113.254/24 dev br-ex")
-    host = Host(tmp_path)
+    directory = Path(tempfile.mkdtemp(prefix="aerie-network-", dir="/var/tmp"))
+    directory.chmod(0o755)  # dnsmasq reads its files as its own user; pytest's directories are closed to it
+    host = Host(directory)
     try:
         yield host
     finally:
@@ -83,3 +82,4 @@ def host(tmp_path: Path) -> Iterator[Host]:
         for machine in host.machines:
             machine.destroy()
         sh("ip link delete br-ex")
+        shutil.rmtree(directory)
