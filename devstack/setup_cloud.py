@@ -137,7 +137,7 @@ def wait_for_hosts(admin: Cloud) -> None:
     end = time.monotonic() + HOST_SECONDS
     while True:
         services = admin.compute.get("/os-services", params={"binary": "nova-compute"}).json()["services"]
-        agents = find(admin.network, "/v2.0/agents", alive="true")
+        agents = [a for a in find(admin.network, "/v2.0/agents") if a["alive"]]
         if agents and any(s["state"] == "up" for s in services):
             return
         if time.monotonic() > end:
