@@ -82,7 +82,9 @@ class StackHost:
         """A shell script as root on the host, whatever comes of it."""
         enter = ["nsenter", "-t", str(self._init), "-m", "-n", "-p", "-u", "-i", "-C"]
         # From /: the place we are at does not exist in there under this name.
-        return subprocess.run([*enter, "bash", "-c", f"cd {TREE}\n{script}"], cwd="/", capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(
+            [*enter, "bash", "-c", f"cd {TREE}\n{script}"], cwd="/", capture_output=True, text=True, timeout=timeout
+        )
 
     def sh(self, script: str, timeout: float = 120) -> str:
         """A shell script that must succeed; what it printed."""
@@ -92,9 +94,13 @@ class StackHost:
 
     def openstack(self, *args: str, cloud: str = "devstack") -> str:
         """The `openstack` command as the demo user; must succeed."""
-        command = Path(sys.executable).with_name("openstack")
-        config = f"OS_CLIENT_CONFIG_FILE={TREE}/devstack/clouds.yaml OS_CLOUD={cloud}"
-        return self.sh(f"{config} {command} {shlex.join(args)}")
+        return self.sh(f"{self.client_environment(cloud)}\nopenstack {shlex.join(args)}")
+
+    @staticmethod
+    def client_environment(cloud: str = "devstack") -> str:
+        """Shell lines after which `openstack` is that user of this cloud."""
+        programs = Path(sys.executable).parent
+        return f"export PATH={programs}:$PATH OS_CLIENT_CONFIG_FILE={TREE}/devstack/clouds.yaml OS_CLOUD={cloud}"
 
     def json(self, *args: str, cloud: str = "devstack") -> Any:
         """The same, asked for JSON."""
