@@ -7,7 +7,7 @@ from typing import Any
 
 from aerie_common import dialects
 from aerie_common import errors as common
-from aerie_common.errors import AerieError, BadRequest, Conflict, Forbidden, InvalidField, NotFound, ServiceUnavailable
+from aerie_common.errors import AerieError, BadRequest, Conflict, InvalidField, NotFound, ServiceUnavailable
 
 _GENERIC = {
     400: "HTTPBadRequest",
@@ -103,10 +103,6 @@ class SegmentInUse(Conflict):
         return str(self.details.get("kind", "SegmentInUse"))
 
 
-class PhysicalNetworkNotFound(BadRequest):
-    template = "Physical network {name} is not configured."
-
-
 # -------------------------------------------------------------------------------------------------- subnets
 
 
@@ -172,10 +168,6 @@ class PortBound(InUse):
 
 class MacAddressInUse(InUse):
     template = "Unable to complete operation for network {network}. The mac address {mac} is in use."
-
-
-class IpAddressInUse(InUse):
-    template = "Unable to complete operation for network {network}. The IP address {ip} is in use."
 
 
 class IpAddressAlreadyAllocated(Conflict):
@@ -377,10 +369,6 @@ class AgentNotFound(NotFound):
     template = "Agent {id} could not be found."
 
 
-class AgentNotFoundByTypeHost(NotFound):
-    template = "Agent with agent_type={agent_type} and host={host} could not be found."
-
-
 class InvalidDHCPAgent(BadRequest):
     template = "Agent {id} is not a valid DHCP Agent or has been disabled."
 
@@ -403,10 +391,6 @@ class RouterHostedByL3Agent(Conflict):
 
 class RouterNotHostedByL3Agent(Conflict):
     template = "The router {router} is not hosted by L3 agent {agent}."
-
-
-class AvailabilityZoneNotFound(NotFound):
-    template = "AvailabilityZone {name} could not be found."
 
 
 # ---------------------------------------------------------------------------------------------- subnet pools
@@ -457,5 +441,5 @@ class DuplicateRbacPolicy(Conflict):
     template = "An RBAC policy already exists with those values."
 
 
-class NotAllowedHere(Forbidden):
-    template = "{reason}"
+class AutoAllocationFailure(BadRequest):
+    template = "Deployment error: {reason}."

@@ -129,7 +129,7 @@ OPERATIONS = [
               request=_ADDRESSES, reply=ADDRESS_GROUP, check="handler"),
     *_noun(RBAC_POLICY, "rbac-policies", pools, names=_GRANTS, extra=NO_EXTRA, bulk=False),
     # -- agents
-    Operation("GET", "/v2.0/agents", agents.list_, "get_agent", policy.ADMIN_OR_SERVICE, filters=AGENT,
+    Operation("GET", "/v2.0/agents", agents.list_, "get_agents", policy.ANYONE, filters=AGENT,
               extra_filters=frozenset({"alive"}), reply=AGENT),
     Operation("GET", "/v2.0/agents/{agent_id}", agents.show, "get_agent", policy.ADMIN_OR_SERVICE, reply=AGENT),
     Operation("PUT", "/v2.0/agents/{agent_id}", agents.update, "update_agent", request=AGENT, verb="update",
@@ -172,6 +172,10 @@ OPERATIONS = [
               "get_network_ip_availability"),
     Operation("GET", "/v2.0/service-providers", misc.service_providers, "get_service_provider", policy.ANYONE,
               filters=frozenset({"service_type", "name", "default"})),
+    Operation("GET", "/v2.0/auto-allocated-topology/{project_id}", misc.topology, "get_auto_allocated_topology", WRITE,
+              check="handler"),
+    Operation("DELETE", "/v2.0/auto-allocated-topology/{project_id}", misc.delete_topology,
+              "delete_auto_allocated_topology", WRITE, status=204, check="handler"),
 ]  # fmt: skip
 
 # Attributes that only some may send.

@@ -11,6 +11,7 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "address-scope": ("Address scope", "Address scopes of subnet pools."),
     "agent": ("agent", "Agents and their state."),
     "allowed-address-pairs": ("Allowed Address Pairs", "Further addresses that a port may use."),
+    "auto-allocated-topology": ("Auto Allocated Topology Services", "A ready-made topology."),
     "availability_zone": ("Availability Zone", "Availability zones of agents."),
     "availability_zone_filter": ("Availability Zone Filter Extension", "Filters of availability zones."),
     "binding": ("Port Binding", "The host a port is on, and how it is plugged there."),

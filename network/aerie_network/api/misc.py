@@ -9,6 +9,7 @@ from aerie_common.http import Request
 from aerie_network.api import extensions as known
 from aerie_network.errors import ExtensionNotFound, NetworkNotFound
 from aerie_network.logic import misc as logic
+from aerie_network.logic import topologies
 
 # ------------------------------------------------------------------------------------------------------ versions
 
@@ -139,3 +140,29 @@ def ip_availability(req: Request, network_id: str) -> dict[str, Any]:
 def service_providers(req: Request) -> dict[str, Any]:
     """List service providers."""
     return {"service_providers": [{"service_type": "L3_ROUTER_NAT", "name": "single_node", "default": True}]}
+
+
+# ----------------------------------------------------------------------------------------------------- topologies
+
+
+def _whose(req: Request, project_id: str) -> str:
+    """The project that is meant: the caller's own, unless an administrator names another."""
+    wanted = req.ctx.project_id or "" if project_id in ("None", "null", "") else project_id
+    req.enforce({"project_id": wanted, "tenant_id": wanted})
+    return wanted
+
+
+def topology(req: Request, project_id: str) -> dict[str, Any]:
+    """Show the ready-made topology of a project, made now if there is none (`fields=dry-run`: only if it could be)."""
+    wanted = _whose(req, project_id)
+    if "dry-run" in req.query.get("fields", ()):
+        if topologies.find(req.svc, wanted) is None:
+            topologies.outside(req.svc)
+        return {"auto_allocated_topology": {"id": "dry-run=pass", "tenant_id": wanted, "project_id": wanted}}
+    network_id = topologies.provide(req.svc, req.ctx, wanted)
+    return {"auto_allocated_topology": {"id": network_id, "tenant_id": wanted, "project_id": wanted}}
+
+
+def delete_topology(req: Request, project_id: str) -> None:
+    """Delete the ready-made topology of a project."""
+    topologies.remove(req.svc, req.ctx, _whose(req, project_id))

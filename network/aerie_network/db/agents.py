@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from aerie_common.db import insert_if_absent, new_id, utcnow
 from aerie_network.db import tables
-from aerie_network.db.query import Store
+from aerie_network.db.query import Condition, Store, Values
 from aerie_network.errors import AgentNotFound
 
 _A = tables.agents.c
@@ -37,7 +37,18 @@ class Agent:
     heartbeat_at: datetime.datetime
 
 
-STORE = Store(tables.agents, Agent, AgentNotFound, aliases={"heartbeat_timestamp": "heartbeat_at"})
+def _by_type(values: Values) -> Condition:
+    """Clients write the types in more than one way: "DHCP agent", "DHCP Agent"."""
+    return sa.func.lower(_A.agent_type).in_([value.lower() for value in values])
+
+
+STORE = Store(
+    tables.agents,
+    Agent,
+    AgentNotFound,
+    aliases={"heartbeat_timestamp": "heartbeat_at"},
+    filters={"agent_type": _by_type},
+)
 
 
 def beat(conn: sa.Connection, host: str, role: str, values: Mapping[str, Any]) -> bool:

@@ -83,6 +83,7 @@ def visible(project_id: str | None) -> Condition:
         sa.or_(
             n.project_id == (project_id or ""),
             n.shared.is_(sa.true()),
+            n.external.is_(sa.true()),
             n.id.in_(networks.granted("network", "access_as_shared", project_id)),
         )
     )

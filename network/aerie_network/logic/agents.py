@@ -37,7 +37,7 @@ from aerie_network.errors import (
     RouterNotHostedByL3Agent,
 )
 from aerie_network.logic import dhcp, host_states, ports, routers
-from aerie_network.logic.work import HOSTS_TOPIC, change, live_since
+from aerie_network.logic.work import HOSTS_TOPIC, change, live_since, privileged
 from aerie_network.schemas.routers import FLOATING_IP
 
 LOG = logging.getLogger(__name__)
@@ -218,7 +218,9 @@ class AgentServer:
 
 
 def page(svc: NetworkService, ctx: Context, listing: Listing) -> Page[Agent]:
-    """The agents of the cloud."""
+    """The agents of the cloud; those who do not run it see none."""
+    if not privileged(ctx):
+        return Page([])
     with svc.db.read() as conn:
         return db.STORE.page(conn, listing)
 

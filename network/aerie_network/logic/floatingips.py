@@ -20,6 +20,7 @@ from aerie_network.db import ports as ports_db
 from aerie_network.db import routers as db
 from aerie_network.db import subnets as subnets_db
 from aerie_network.db import tables
+from aerie_network.db.networks import Network
 from aerie_network.db.ports import Port
 from aerie_network.db.query import Page
 from aerie_network.db.routers import FloatingIp
@@ -256,12 +257,22 @@ def delete(svc: NetworkService, ctx: Context, floatingip_id: str) -> None:
         conn = work.conn
         floating = db.FLOATING_IPS.get(conn, floatingip_id, *_scope(ctx), lock=True)
         guard.check_owner(svc, ctx, "delete_floatingip", floating)
-        _touch(work, floating)
-        conn.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id == floatingip_id))
-        db.FLOATING_IPS.delete(conn, floatingip_id)
-        network = networks_db.STORE.get(conn, floating.floating_network_id)
-        own: Port | None = ports_db.STORE.find(conn, floating.floating_port_id)
-        if own is not None:
-            ports.remove(work, [own], network)
-        work.charge(floating.project_id, "floatingip", -1)
-        work.notify("floatingip.delete.end", {"floatingip_id": floatingip_id, "floatingip": _payload(floating)})
+        _give_back(work, floating, networks_db.STORE.get(conn, floating.floating_network_id))
+
+
+def _give_back(work: Work, floating: FloatingIp, network: Network) -> None:
+    _touch(work, floating)
+    work.conn.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id == floating.id))
+    db.FLOATING_IPS.delete(work.conn, floating.id)
+    own: Port | None = ports_db.STORE.find(work.conn, floating.floating_port_id)
+    if own is not None:
+        ports.remove(work, [own], network)
+    work.charge(floating.project_id, "floatingip", -1)
+    work.notify("floatingip.delete.end", {"floatingip_id": floating.id, "floatingip": _payload(floating)})
+
+
+def give_back_unused(work: Work, network: Network) -> None:
+    """The network goes, and with it the floating IPs of it that lead nowhere."""
+    f = tables.floatingips.c
+    for floating in db.FLOATING_IPS.all(work.conn, f.floating_network_id == network.id, f.port_id.is_(None)):
+        _give_back(work, floating, network)

@@ -120,11 +120,12 @@ def create(svc: NetworkService, ctx: Context, requests: list[dict[str, Any]]) ->
     made = []
     with change(svc, ctx) as work:
         for values in requests:
-            made.append(_create(work, dict(values)))
+            made.append(make(work, dict(values)))
     return made
 
 
-def _create(work: Work, values: dict[str, Any]) -> Network:
+def make(work: Work, values: dict[str, Any]) -> Network:
+    """One network, within a transaction."""
     network_id, now = new_id(), utcnow()
     provider = {
         name: values.pop(f"provider:{name}", None) for name in ("network_type", "physical_network", "segmentation_id")
@@ -202,13 +203,15 @@ def update(svc: NetworkService, ctx: Context, network_id: str, values: dict[str,
 
 @retried
 def delete(svc: NetworkService, ctx: Context, network_id: str) -> None:
-    """Delete a network with its subnets and DHCP ports. NetworkInUse while other ports are on it."""
+    """Delete a network with its subnets, DHCP ports and unused floating IPs. NetworkInUse while others are on it."""
+    from aerie_network.logic import floatingips
     from aerie_network.logic import ports as ports_logic
 
     with change(svc, ctx) as work:
         conn = work.conn
         network = db.STORE.get(conn, network_id, *_scope(ctx), lock=True)
         guard.check_owner(svc, ctx, "delete_network", network)
+        floatingips.give_back_unused(work, network)
         users = db.ports_in_use(conn, network_id, AUTO_DELETED)
         if users:
             raise NetworkInUse(id=network_id, ports=", ".join(users))

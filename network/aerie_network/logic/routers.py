@@ -267,11 +267,12 @@ def create(svc: NetworkService, ctx: Context, requests: list[dict[str, Any]]) ->
     made = []
     with change(svc, ctx) as work:
         for values in requests:
-            made.append(_create(work, ctx, dict(values)))
+            made.append(make(work, ctx, dict(values)))
     return made
 
 
-def _create(work: Work, ctx: Context, values: dict[str, Any]) -> Router:
+def make(work: Work, ctx: Context, values: dict[str, Any]) -> Router:
+    """One router, within a transaction."""
     wanted = read_gateway(values.pop("external_gateway_info", None))
     routes = values.pop("routes", None) or []
     _check_gateway_rights(work.svc, ctx, wanted, values["project_id"])
@@ -455,7 +456,7 @@ def add_interface(
     with change(svc, ctx) as work:
         router = _locked(work, ctx, router_id, "add_router_interface")
         router = schedule(work, router)
-        done = _add_port(work, ctx, router, port_id) if port_id else _add_subnet(work, ctx, router, str(subnet_id))
+        done = _add_port(work, ctx, router, port_id) if port_id else plug_subnet(work, ctx, router, str(subnet_id))
         db.STORE.update(work.conn, router_id)
         work.router(router_id, router.host)
         work.notify("router.interface.create", {"router_interface": _interface_payload(done)})
@@ -499,7 +500,8 @@ def _add_port(work: Work, ctx: Context, router: Router, port_id: str) -> Interfa
     return Interface(router, port.id, network.id, tuple(dict.fromkeys(s for s, _ in port.fixed_ips)))
 
 
-def _add_subnet(work: Work, ctx: Context, router: Router, subnet_id: str) -> Interface:
+def plug_subnet(work: Work, ctx: Context, router: Router, subnet_id: str) -> Interface:
+    """An interface with the subnet's gateway address, within a transaction."""
     conn = work.conn
     subnet = subnets_db.STORE.get(conn, subnet_id, *scope(ctx, subnets_db.visible(ctx.project_id)))
     if not subnet.gateway_ip:

@@ -188,11 +188,12 @@ def create(svc: NetworkService, ctx: Context, requests: list[dict[str, Any]]) ->
     made = []
     with change(svc, ctx) as work:
         for values in requests:
-            made.append(_create(work, ctx, dict(values)))
+            made.append(make(work, ctx, dict(values)))
     return made
 
 
-def _create(work: Work, ctx: Context, values: dict[str, Any]) -> Subnet:
+def make(work: Work, ctx: Context, values: dict[str, Any]) -> Subnet:
+    """One subnet, within a transaction."""
     svc, conn, network_id = work.svc, work.conn, values["network_id"]
     networks_db.lock(conn, network_id)
     network = networks_db.STORE.get(conn, network_id, *scope(ctx, networks_db.visible(ctx.project_id)))

@@ -12,14 +12,14 @@ from typing import Any
 
 import orjson
 import pytest
-from network_bench import Bench, make_bench
-from servers import wait_for
 
 from aerie_common import config
 from aerie_common.serving import HttpServer
 from aerie_network.agent import service as agent_service
 from aerie_network.daemons import SPEC, background
 from aerie_network.db import tables
+from network_bench import Bench, make_bench
+from servers import wait_for
 
 
 class Peer:
@@ -37,10 +37,25 @@ class Peer:
         status, body = "404 Not Found", {}
         sent = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if environ["PATH_INFO"] == "/v3/auth/tokens":
-            endpoint = {"interface": "internal", "region": "RegionOne", "region_id": "RegionOne", "url": self.url + "/v2.1", "id": "e"}
+            endpoint = {
+                "interface": "internal",
+                "region": "RegionOne",
+                "region_id": "RegionOne",
+                "url": self.url + "/v2.1",
+                "id": "e",
+            }
             catalog = [{"type": "compute", "name": "nova", "id": "c", "endpoints": [endpoint]}]
             user = {"id": "u", "name": "network", "domain": {"id": "default", "name": "Default"}}
-            body = {"token": {"methods": ["password"], "user": user, "catalog": catalog, "roles": [], "expires_at": "2099-01-01T00:00:00.000000Z", "issued_at": "2026-01-01T00:00:00.000000Z"}}
+            body = {
+                "token": {
+                    "methods": ["password"],
+                    "user": user,
+                    "catalog": catalog,
+                    "roles": [],
+                    "expires_at": "2099-01-01T00:00:00.000000Z",
+                    "issued_at": "2026-01-01T00:00:00.000000Z",
+                }
+            }
             headers.append(("X-Subject-Token", "token"))
             status = "201 Created"
         elif environ["PATH_INFO"] == "/v2.1/os-server-external-events":
@@ -50,7 +65,10 @@ class Peer:
                 self.events += [(time.monotonic(), event) for event in events]
                 body = {"events": [{**event, "code": 200} for event in events]}
         elif environ["PATH_INFO"] == "/v3":
-            status, body = "200 OK", {"version": {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": self.url + "/v3/"}]}}
+            status, body = (
+                "200 OK",
+                {"version": {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": self.url + "/v3/"}]}},
+            )
         start_response(status, headers)
         return [orjson.dumps(body)]
 
@@ -82,7 +100,9 @@ class Cloud:
 def cloud(request: pytest.FixtureRequest, mariadb_url: str) -> Iterator[Cloud]:
     from aerie_common import rpc
 
-    transport = f"fake://{uuid.uuid4().hex}" if request.param == "loopback" else request.getfixturevalue("transport_url")
+    transport = (
+        f"fake://{uuid.uuid4().hex}" if request.param == "loopback" else request.getfixturevalue("transport_url")
+    )
     peer = Peer()
     bench = make_bench(
         mariadb_url, keystone_authtoken__auth_url=peer.url + "/v3", keystone_authtoken__username="network",

@@ -322,7 +322,7 @@ def test_agents_in_the_api(bench: Bench) -> None:
     agents = bench.get("/agents", by=bench.admin)["agents"]
     assert {a["agent_type"] for a in agents} == {"Linux bridge agent", "DHCP agent", "L3 agent", "Metadata agent"}
     assert all(a["alive"] and a["admin_state_up"] and a["host"] == "host-1" for a in agents)
-    bench.call("GET", "/agents", expect=403)
+    assert bench.get("/agents")["agents"] == []  # not for tenants
     l3 = bench.get("/agents?agent_type=L3+agent&host=host-1", by=bench.admin)["agents"][0]
     bench.change("agent", l3["id"], by=bench.admin, admin_state_up=False)
     router = bench.make("router", external_gateway_info={"network_id": bench.outside()["id"]})

@@ -231,3 +231,37 @@ def test_list_queries(bench: Any) -> None:
         bench.make("router", by=who, external_gateway_info=gateway)
         bench.make("floatingip", by=who, floating_network_id=external["id"])
     assert cost() == few <= 7
+
+
+def test_an_external_network_goes_with_its_unused_floating_ips(bench: Any) -> None:
+    external = bench.make("network", by=bench.admin, **{"router:external": True})
+    subnet = bench.make("subnet", by=bench.admin, network_id=external["id"], cidr="172.25.0.0/24", ip_version=4)
+    assert bench.get(f"/subnets/{subnet['id']}")["subnet"]["id"] == subnet["id"]  # seen by everybody, as its network
+    floating = bench.make("floatingip", floating_network_id=external["id"])
+    bench.remove("network", external["id"], by=bench.admin)
+    bench.call("GET", f"/floatingips/{floating['id']}", expect=404)
+
+
+def test_ready_made_topology(bench: Any) -> None:
+    who = bench.person()
+    path = f"/auto-allocated-topology/{who.project_id}"
+    refused = bench.call("GET", path, by=who, expect=400).json["NeutronError"]
+    assert refused["type"] == "AutoAllocationFailure"
+    external = bench.outside()
+    bench.change("network", external["id"], by=bench.admin, is_default=True)
+    assert bench.get(path + "?fields=dry-run", by=who)["auto_allocated_topology"]["id"] == "dry-run=pass"
+    network_id = bench.get(path, by=who)["auto_allocated_topology"]["id"]
+    assert bench.get(path, by=who)["auto_allocated_topology"]["id"] == network_id
+    [router] = bench.get("/routers", by=who)["routers"]
+    assert router["external_gateway_info"]["network_id"] == external["id"]
+    port = bench.port({"id": network_id}, by=who)
+    bench.make("floatingip", by=who, floating_network_id=external["id"], port_id=port["id"])
+    bench.call("GET", path, by=bench.stranger, expect=403)
+    bench.call("DELETE", path, by=who, expect=409)
+    [floating] = bench.get("/floatingips", by=who)["floatingips"]
+    bench.remove("floatingip", floating["id"], by=who)
+    bench.remove("port", port["id"], by=who)
+    bench.call("DELETE", path, by=who, expect=204)
+    assert bench.get("/routers", by=who)["routers"] == []
+    bench.call("DELETE", path, by=who, expect=404)
+    bench.change("network", external["id"], by=bench.admin, is_default=False)
