@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -12,6 +14,7 @@ from aerie_identity.db import tables as t
 from aerie_identity.db.models import ASSIGNMENTS, Assignment, Project
 
 _a = t.assignments
+Scope = Literal["project", "domain", "system"]
 
 
 def _key(grant: Assignment) -> list[sa.ColumnElement[bool]]:
@@ -38,7 +41,7 @@ def delete(conn: sa.Connection, grant: Assignment) -> bool:
     return bool(conn.execute(sa.delete(_a).where(*_key(grant))).rowcount)
 
 
-def of_user(user_id: str) -> sa.ColumnElement[bool]:
+def of_user(user_id: str | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
     """Condition: the grant is the user's own or one of a group the user is in."""
     mine = sa.select(t.memberships.c.group_id).where(t.memberships.c.user_id == user_id)
     return sa.or_(
@@ -61,18 +64,39 @@ def on_project(project: Project) -> sa.ColumnElement[bool]:
     return sa.or_(*tests)
 
 
-def on_domain(domain_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(_a.c.target_type == "domain", _a.c.target_id == domain_id, _a.c.inherited.is_(False))
+@functools.cache
+def _roles_query(scope: Scope) -> sa.Select[tuple[str]]:
+    """Built once: every token asks."""
+    target: sa.BindParameter[Any] = sa.bindparam("target")
+    above: sa.BindParameter[Any] = sa.bindparam("above", expanding=True)
+    wheres = {
+        "project": sa.or_(
+            sa.and_(_a.c.target_type == "project", _a.c.target_id == target, _a.c.inherited.is_(False)),
+            _a.c.target_type == "global",
+            sa.and_(_a.c.target_type.in_(("project", "domain")), _a.c.target_id.in_(above), _a.c.inherited.is_(True)),
+        ),
+        "domain": sa.and_(_a.c.target_type == "domain", _a.c.target_id == target, _a.c.inherited.is_(False)),
+        "system": _a.c.target_type == "system",
+    }
+    mine = of_user(sa.bindparam("user_id"))
+    return sa.select(_a.c.role_id).distinct().where(mine, wheres[scope]).order_by(_a.c.role_id)
 
 
-def on_system() -> sa.ColumnElement[bool]:
-    return _a.c.target_type == "system"
+def _role_ids(conn: sa.Connection, user_id: str, scope: Scope, **given: Any) -> list[str]:
+    return list(conn.execute(_roles_query(scope), {"user_id": user_id, **given}).scalars())
 
 
-def role_ids(conn: sa.Connection, user_id: str, where: sa.ColumnElement[bool]) -> list[str]:
-    """Roles granted to the user there, before implied ones are added."""
-    query = sa.select(_a.c.role_id).distinct().where(of_user(user_id), where).order_by(_a.c.role_id)
-    return list(conn.execute(query).scalars())
+def roles_on_project(conn: sa.Connection, user_id: str, project: Project) -> list[str]:
+    """Roles the user has on the project in whichever way, before implied ones are added."""
+    return _role_ids(conn, user_id, "project", target=project.id, above=project.ancestors)
+
+
+def roles_on_domain(conn: sa.Connection, user_id: str, domain_id: str) -> list[str]:
+    return _role_ids(conn, user_id, "domain", target=domain_id)
+
+
+def roles_on_system(conn: sa.Connection, user_id: str) -> list[str]:
+    return _role_ids(conn, user_id, "system")
 
 
 def of_user_everywhere(conn: sa.Connection, user_id: str) -> list[Assignment]:

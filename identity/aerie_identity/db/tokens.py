@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -36,19 +38,26 @@ def _newest_expiry() -> sa.ScalarSelect[datetime.datetime]:
     return query.limit(1).scalar_subquery()
 
 
-def subject(conn: sa.Connection, user_id: str, scope_id: str | None, audit_id: str | None) -> Subject | None:
-    """None when the user or the scope does not exist."""
-    revoked = sa.exists().where(t.revocations.c.audit_id == audit_id) if audit_id else sa.false()
-    wide = [*USERS.columns, *_user_domain_columns()]
+@functools.cache
+def _subject_query(scoped: bool) -> sa.Select[Any]:
+    """Built once: building costs more than running it."""
+    revoked = sa.exists().where(t.revocations.c.audit_id == sa.bindparam("audit_id"))
+    wide: list[sa.ColumnElement[Any]] = [*USERS.columns, *_user_domain_columns()]
     joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id)
-    if scope_id is not None:
+    if scoped:
         wide += [_scope.c[name] for name in PROJECTS.names] + [_scope_domain.c[name] for name in PROJECTS.names]
         # The second condition is always true: it tells SQLAlchemy that the product of two single rows is meant.
-        joined = joined.join(_scope, sa.and_(_scope.c.id == scope_id, _scope.c.id != t.users.c.id)).outerjoin(
-            _scope_domain, _scope_domain.c.id == _scope.c.domain_id
-        )
-    query = sa.select(*wide, _newest_expiry(), revoked).select_from(joined).where(t.users.c.id == user_id)
-    row = conn.execute(query).first()
+        one = sa.and_(_scope.c.id == sa.bindparam("scope_id"), _scope.c.id != t.users.c.id)
+        joined = joined.join(_scope, one).outerjoin(_scope_domain, _scope_domain.c.id == _scope.c.domain_id)
+    found = sa.select(*wide, _newest_expiry(), revoked).select_from(joined)
+    return found.where(t.users.c.id == sa.bindparam("user_id"))
+
+
+def subject(conn: sa.Connection, user_id: str, scope_id: str | None, audit_id: str | None) -> Subject | None:
+    """None when the user or the scope does not exist."""
+    given = {"user_id": user_id, "audit_id": audit_id} | ({} if scope_id is None else {"scope_id": scope_id})
+    query = _subject_query(scope_id is not None)
+    row = conn.execute(query, given).first()
     if row is None:
         return None
     values: Sequence[object] = tuple(row)
@@ -81,15 +90,25 @@ class Login:
     password: Password | None
 
 
-def login(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> Login | None:
-    """The user that matches the conditions, which may be about the table `user_domain` too."""
+@functools.cache
+def _login_query(by: str) -> sa.Select[Any]:
+    """The user by `id`, or by name within a domain named by `domain_id` or `domain_name`."""
     p = t.passwords
     newer = p.alias()
     newest = sa.select(sa.func.max(newer.c.id)).where(newer.c.user_id == t.users.c.id).scalar_subquery()
     mine = sa.and_(p.c.user_id == t.users.c.id, p.c.id == newest)
     joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id).outerjoin(p, mine)
     query = sa.select(*USERS.columns, *_user_domain_columns(), *PASSWORDS.columns).select_from(joined)
-    row = conn.execute(query.where(*where)).first()
+    if by == "id":
+        return query.where(t.users.c.id == sa.bindparam("id"))
+    domain = _user_domain.c.id if by == "domain_id" else _user_domain.c.name
+    return query.where(
+        t.users.c.name == sa.bindparam("name"), domain == sa.bindparam(by), _user_domain.c.is_domain.is_(True)
+    )
+
+
+def _login(conn: sa.Connection, by: str, **given: str) -> Login | None:
+    row = conn.execute(_login_query(by), given).first()
     if row is None:
         return None
     values: Sequence[object] = tuple(row)
@@ -103,12 +122,13 @@ def login(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> Login | None:
 
 
 def login_by_name(conn: sa.Connection, name: str, *, domain_id: str | None, domain_name: str | None) -> Login | None:
-    domain = _user_domain.c.id == domain_id if domain_id is not None else _user_domain.c.name == domain_name
-    return login(conn, t.users.c.name == name, domain, _user_domain.c.is_domain.is_(True))
+    if domain_id is not None:
+        return _login(conn, "domain_id", name=name, domain_id=domain_id)
+    return _login(conn, "domain_name", name=name, domain_name=domain_name or "")
 
 
 def login_by_id(conn: sa.Connection, user_id: str) -> Login | None:
-    return login(conn, t.users.c.id == user_id)
+    return _login(conn, "id", id=user_id)
 
 
 def project_by_name(

@@ -401,7 +401,7 @@ def _default_target(svc: Identity, proof: Proof) -> Target:
         domain = PROJECTS.get(conn, project.domain_id)
         if domain is None or not domain.enabled:
             return Target(given=False)
-        usable = svc.roles.get().effective(grants.role_ids(conn, user.id, grants.on_project(project)))
+        usable = svc.roles.get().effective(grants.roles_on_project(conn, user.id, project))
     return Target("project", project.id, given=False) if usable else Target(given=False)
 
 

@@ -155,7 +155,7 @@ def create_ec2(svc: Identity, ctx: Context, user_id: str, project_id: str) -> tu
     with svc.db.read() as conn:
         project = PROJECTS.need(conn, project_id, lambda: Missing("project", project_id))
         USERS.need(conn, user_id, lambda: Missing("user", user_id))
-        if not grants.role_ids(conn, user_id, grants.on_project(project)):
+        if not grants.roles_on_project(conn, user_id, project):
             raise Forbidden("The user has no role on the project.")
     blob = {"access": secrets.token_hex(16), "secret": secrets.token_hex(16), "trust_id": None}
     access = hashed(str(blob["access"]))

@@ -147,7 +147,7 @@ def domains_of(svc: Identity, user_id: str) -> list[Project]:
 
 def has_system_role(svc: Identity, user_id: str) -> bool:
     with svc.db.read() as conn:
-        return bool(db.role_ids(conn, user_id, db.on_system()))
+        return bool(db.roles_on_system(conn, user_id))
 
 
 # --------------------------------------------------------------------------------------------------- role assignments

@@ -92,16 +92,16 @@ def build(svc: Identity, conn: sa.Connection, payload: Payload) -> TokenBody:
         parts["project"] = {"domain": _domain(domain), "id": scope.id, "name": scope.name}
         parts["is_domain"] = scope.is_domain
         project_id = scope.id
-        granted = grants.role_ids(conn, user.id, grants.on_project(scope))
+        granted = grants.roles_on_project(conn, user.id, scope)
     elif payload.scope == "domain":
         if scope is None or not scope.is_domain:
             raise Refused("its domain is gone")
         _check_alive(scope.enabled, scope.tokens_since, payload, "domain")
         parts["domain"] = _domain(scope)
-        granted = grants.role_ids(conn, user.id, grants.on_domain(scope.id))
+        granted = grants.roles_on_domain(conn, user.id, scope.id)
     elif payload.scope == "system":
         parts["system"] = {"all": True}
-        granted = grants.role_ids(conn, user.id, grants.on_system())
+        granted = grants.roles_on_system(conn, user.id)
     graph = svc.roles.get()
     roles: list[Role] = graph.effective(granted)
     if payload.application_credential_id:
@@ -165,7 +165,7 @@ def _with_trust(
         project = db.subject(conn, trust.trustor_user_id, payload.scope_id, None)
         if project is None or project.scope is None:
             raise Refused("its project is gone")
-        roles = graph.effective(grants.role_ids(conn, trust.trustor_user_id, grants.on_project(project.scope)))
+        roles = graph.effective(grants.roles_on_project(conn, trust.trustor_user_id, project.scope))
     has = {role.id for role in roles}
     if not has.issuperset(trust.roles):
         raise Refused("the trustor has lost a role of the trust")

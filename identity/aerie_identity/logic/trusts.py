@@ -92,7 +92,7 @@ def _roles(
         return []
     project = PROJECTS.need(conn, project_id, lambda: Missing("project", project_id))
     graph = svc.roles.get()
-    held = set(graph.expand(grants.role_ids(conn, user_id, grants.on_project(project))))
+    held = set(graph.expand(grants.roles_on_project(conn, user_id, project)))
     found: dict[str, None] = {}
     for role in wanted:
         role_id = role.get("id")
