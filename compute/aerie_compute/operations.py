@@ -97,11 +97,13 @@ ACTIONS = [
     _action("removeSecurityGroup", actions.remove_security_group, "os-security-groups:remove",
             request=bodies.action("removeSecurityGroup", bodies.GROUP)),
     _action("changePassword", actions.change_password, "os-admin-password", request=bodies.CHANGE_PASSWORD),
-    _action("os-resetState", actions.reset_state, "os-admin-actions:reset_state", request=bodies.RESET_STATE, check=ADMIN),
+    _action("os-resetState", actions.reset_state, "os-admin-actions:reset_state", request=bodies.RESET_STATE,
+            check=ADMIN),
     _action("resetNetwork", actions.reset_network, "os-admin-actions:reset_network", check=ADMIN),
     _action("forceDelete", actions.force_delete, "os-deferred-delete:force"),
     _action("trigger_crash_dump", actions.crash_dump, "servers:trigger_crash_dump", since="2.17"),
-    _action("os-getConsoleOutput", actions.console_output, "os-console-output", request=bodies.CONSOLE_OUTPUT, status=200,
+    _action("os-getConsoleOutput", actions.console_output, "os-console-output", request=bodies.CONSOLE_OUTPUT,
+            status=200,
             reply=schema.obj({"output": schema.string(max=None)}, ["output"])),
     _action("os-getVNCConsole", actions.old_console, "os-remote-consoles", status=200, until="2.5",
             request=bodies.action("os-getVNCConsole", _CONSOLE)),
@@ -117,13 +119,15 @@ _TAGS = schema.obj({"tags": bodies.TAGS}, ["tags"])
 _REMOTE_CONSOLE = schema.obj(
     {"remote_console": schema.obj(
         {"protocol": schema.enum("vnc", "spice", "rdp", "serial", "mks"),
-         "type": schema.enum("novnc", "xvpvnc", "rdp-html5", "spice-html5", "serial", "webmks")}, ["protocol", "type"])},
+         "type": schema.enum("novnc", "xvpvnc", "rdp-html5", "spice-html5", "serial", "webmks")},
+        ["protocol", "type"])},
     ["remote_console"],
 )  # fmt: skip
+_ADDRESS = schema.string(1, 64, pattern=r"^[0-9A-Fa-f:.]+$")
 _ATTACH = schema.obj(
     {"interfaceAttachment": schema.obj({
         "net_id": schema.uuid(), "port_id": schema.uuid(), "tag": bodies.DEVICE_TAG,
-        "fixed_ips": schema.array(schema.obj({"ip_address": schema.string(1, 64, pattern=r"^[0-9A-Fa-f:.]+$")}, ["ip_address"]), 1, 1),
+        "fixed_ips": schema.array(schema.obj({"ip_address": _ADDRESS}, ["ip_address"]), 1, 1),
     })}
 )  # fmt: skip
 
@@ -138,11 +142,13 @@ SERVERS = [
     Operation("PUT", "/v2.1/servers/{server_id}", servers.update, RULE + "servers:update", MEMBER,
               request=bodies.CHANGED_SERVER, verb="update", reply=_SERVER_REPLY),
     Operation("DELETE", "/v2.1/servers/{server_id}", servers.delete, RULE + "servers:delete", MEMBER, status=204),
-    Operation("GET", "/v2.1/servers/{server_id}/metadata", servers.metadata_list, RULE + "server-metadata:index", READER,
+    Operation("GET", "/v2.1/servers/{server_id}/metadata", servers.metadata_list, RULE + "server-metadata:index",
+              READER,
               reply=_one("metadata")),
     Operation("POST", "/v2.1/servers/{server_id}/metadata", servers.metadata_update, RULE + "server-metadata:create",
               MEMBER, request=_METADATA, reply=_one("metadata")),
-    Operation("PUT", "/v2.1/servers/{server_id}/metadata", servers.metadata_replace, RULE + "server-metadata:update_all",
+    Operation("PUT", "/v2.1/servers/{server_id}/metadata", servers.metadata_replace,
+              RULE + "server-metadata:update_all",
               MEMBER, request=_METADATA, reply=_one("metadata")),
     Operation("GET", "/v2.1/servers/{server_id}/metadata/{key}", servers.metadata_show, RULE + "server-metadata:show",
               READER, reply=_one("meta")),
@@ -154,7 +160,8 @@ SERVERS = [
               since="2.26", reply=schema.obj({"tags": schema.array(schema.string())}, ["tags"])),
     Operation("PUT", "/v2.1/servers/{server_id}/tags", servers.tags_replace, RULE + "os-server-tags:update_all", MEMBER,
               since="2.26", request=_TAGS, reply=schema.obj({"tags": schema.array(schema.string())}, ["tags"])),
-    Operation("DELETE", "/v2.1/servers/{server_id}/tags", servers.tags_clear, RULE + "os-server-tags:delete_all", MEMBER,
+    Operation("DELETE", "/v2.1/servers/{server_id}/tags", servers.tags_clear, RULE + "os-server-tags:delete_all",
+              MEMBER,
               since="2.26", status=204),
     Operation("GET", "/v2.1/servers/{server_id}/tags/{tag}", servers.tags_show, RULE + "os-server-tags:show", READER,
               since="2.26", status=204),
@@ -165,10 +172,12 @@ SERVERS = [
     Operation("GET", "/v2.1/servers/{server_id}/ips", servers.ips_list, RULE + "ips:index", READER,
               reply=_one("addresses")),
     Operation("GET", "/v2.1/servers/{server_id}/ips/{label}", servers.ips_show, RULE + "ips:show", READER),
-    Operation("GET", "/v2.1/servers/{server_id}/diagnostics", actions.diagnostics, RULE + "os-server-diagnostics", ADMIN),
+    Operation("GET", "/v2.1/servers/{server_id}/diagnostics", actions.diagnostics, RULE + "os-server-diagnostics",
+              ADMIN),
     Operation("POST", "/v2.1/servers/{server_id}/remote-consoles", actions.remote_console, RULE + "os-remote-consoles",
               MEMBER, request=_REMOTE_CONSOLE, since="2.6", reply=_one("remote_console")),
-    Operation("GET", "/v2.1/os-console-auth-tokens/{token}", actions.console_token, RULE + "os-console-auth-tokens", ADMIN,
+    Operation("GET", "/v2.1/os-console-auth-tokens/{token}", actions.console_token, RULE + "os-console-auth-tokens",
+              ADMIN,
               reply=_one("console")),
     Operation("GET", "/v2.1/servers/{server_id}/os-volume_attachments", actions.volume_attachments,
               RULE + "os-volumes-attachments:index", READER, reply=_list("volumeAttachments")),
@@ -196,7 +205,8 @@ SERVERS = [
 _EXTRA_SPECS = schema.obj({"extra_specs": schema.obj(extra=True)}, ["extra_specs"])
 
 FLAVORS = [
-    Operation("GET", "/v2.1/flavors", flavors.list_, RULE + "flavors", READER, filters=_FLAVORS, reply=_list("flavors")),
+    Operation("GET", "/v2.1/flavors", flavors.list_, RULE + "flavors", READER, filters=_FLAVORS,
+              reply=_list("flavors")),
     Operation("GET", "/v2.1/flavors/detail", flavors.detail, RULE + "flavors", READER, filters=_FLAVORS,
               reply=_list("flavors")),
     Operation("POST", "/v2.1/flavors", flavors.create, RULE + "os-flavor-manage:create", ADMIN, request=FLAVOR,
@@ -204,8 +214,10 @@ FLAVORS = [
     Operation("GET", "/v2.1/flavors/{flavor_id}", flavors.show, RULE + "flavors", READER, reply=_one("flavor")),
     Operation("PUT", "/v2.1/flavors/{flavor_id}", flavors.update, RULE + "os-flavor-manage:update", ADMIN, since="2.55",
               request=FLAVOR, verb="update", reply=_one("flavor")),
-    Operation("DELETE", "/v2.1/flavors/{flavor_id}", flavors.delete, RULE + "os-flavor-manage:delete", ADMIN, status=202),
-    Operation("GET", "/v2.1/flavors/{flavor_id}/os-extra_specs", flavors.specs_list, RULE + "os-flavor-extra-specs:index",
+    Operation("DELETE", "/v2.1/flavors/{flavor_id}", flavors.delete, RULE + "os-flavor-manage:delete", ADMIN,
+              status=202),
+    Operation("GET", "/v2.1/flavors/{flavor_id}/os-extra_specs", flavors.specs_list,
+              RULE + "os-flavor-extra-specs:index",
               READER, reply=_EXTRA_SPECS),
     Operation("POST", "/v2.1/flavors/{flavor_id}/os-extra_specs", flavors.specs_create,
               RULE + "os-flavor-extra-specs:create", ADMIN, request=EXTRA_SPECS, reply=_EXTRA_SPECS),
@@ -215,9 +227,11 @@ FLAVORS = [
               RULE + "os-flavor-extra-specs:update", ADMIN, request=EXTRA_SPEC),
     Operation("DELETE", "/v2.1/flavors/{flavor_id}/os-extra_specs/{key}", flavors.specs_delete,
               RULE + "os-flavor-extra-specs:delete", ADMIN),
-    Operation("GET", "/v2.1/flavors/{flavor_id}/os-flavor-access", flavors.access_list, RULE + "os-flavor-access", ADMIN,
+    Operation("GET", "/v2.1/flavors/{flavor_id}/os-flavor-access", flavors.access_list, RULE + "os-flavor-access",
+              ADMIN,
               reply=_list("flavor_access")),
-    Operation("POST", "/v2.1/flavors/{flavor_id}/action", flavors.access_add, RULE + "os-flavor-access:add_tenant_access",
+    Operation("POST", "/v2.1/flavors/{flavor_id}/action", flavors.access_add,
+              RULE + "os-flavor-access:add_tenant_access",
               ADMIN, request=ADD_ACCESS, action="addTenantAccess", reply=_list("flavor_access")),
     Operation("POST", "/v2.1/flavors/{flavor_id}/action", flavors.access_remove,
               RULE + "os-flavor-access:remove_tenant_access", ADMIN, request=REMOVE_ACCESS, action="removeTenantAccess",
@@ -235,7 +249,8 @@ KEYPAIRS = [
               request=KEYPAIR_292, verb="create", since="2.92", reply=_one("keypair")),
     Operation("GET", "/v2.1/os-keypairs/{name}", keypairs.show, _KEYS + "show", policy.OWN_USER, check="handler",
               reply=_one("keypair")),
-    Operation("DELETE", "/v2.1/os-keypairs/{name}", keypairs.delete, _KEYS + "delete", policy.OWN_USER, check="handler"),
+    Operation("DELETE", "/v2.1/os-keypairs/{name}", keypairs.delete, _KEYS + "delete", policy.OWN_USER,
+              check="handler"),
 ]  # fmt: skip
 
 # -------------------------------------------------------------------------------------------------------------- quotas
@@ -254,7 +269,8 @@ QUOTAS = [
     Operation("PUT", "/v2.1/os-quota-sets/{project_id}", quotas.quota_update, _QUOTA + "update", ADMIN,
               request=quotas.QUOTA_SET, reply=_one("quota_set")),
     Operation("DELETE", "/v2.1/os-quota-sets/{project_id}", quotas.quota_delete, _QUOTA + "delete", ADMIN, status=202),
-    Operation("GET", "/v2.1/os-quota-class-sets/{class_name}", quotas.class_show, RULE + "os-quota-class-sets:show", ADMIN,
+    Operation("GET", "/v2.1/os-quota-class-sets/{class_name}", quotas.class_show, RULE + "os-quota-class-sets:show",
+              ADMIN,
               reply=_one("quota_class_set")),
     Operation("PUT", "/v2.1/os-quota-class-sets/{class_name}", quotas.class_update, RULE + "os-quota-class-sets:update",
               ADMIN, request=quotas.QUOTA_CLASS, reply=_one("quota_class_set")),
@@ -282,7 +298,8 @@ HOSTS = [
               reply=_list("services")),
     Operation("PUT", "/v2.1/os-services/{service_id}", hosts.service_update, _SERVICE + "update", ADMIN, since="2.53",
               request=hosts.SERVICE_UPDATE, reply=_one("service")),
-    Operation("PUT", "/v2.1/os-services/{service_id}", hosts.service_action, _SERVICE + "update", ADMIN, until="2.52", request=hosts.SERVICE_OLD, reply=_one("service")),
+    Operation("PUT", "/v2.1/os-services/{service_id}", hosts.service_action, _SERVICE + "update", ADMIN,
+              until="2.52", request=hosts.SERVICE_OLD, reply=_one("service")),
     Operation("DELETE", "/v2.1/os-services/{service_id}", hosts.service_delete, _SERVICE + "delete", ADMIN, status=204),
     Operation("GET", "/v2.1/os-hypervisors", hosts.hypervisor_list, _HYPERVISOR + "list", ADMIN,
               filters=hosts.HYPERVISOR_FILTERS, reply=_list("hypervisors")),
@@ -292,13 +309,16 @@ HOSTS = [
               until="2.87", reply=_one("hypervisor_statistics")),
     Operation("GET", "/v2.1/os-hypervisors/{hypervisor_id}", hosts.hypervisor_show, _HYPERVISOR + "show", ADMIN,
               reply=_one("hypervisor")),
-    Operation("GET", "/v2.1/os-hypervisors/{hypervisor_id}/uptime", hosts.hypervisor_uptime, _HYPERVISOR + "uptime", ADMIN,
+    Operation("GET", "/v2.1/os-hypervisors/{hypervisor_id}/uptime", hosts.hypervisor_uptime, _HYPERVISOR + "uptime",
+              ADMIN,
               until="2.87", reply=_one("hypervisor")),
-    Operation("GET", "/v2.1/os-hypervisors/{hypervisor_id}/search", hosts.hypervisor_search, _HYPERVISOR + "search", ADMIN,
+    Operation("GET", "/v2.1/os-hypervisors/{hypervisor_id}/search", hosts.hypervisor_search, _HYPERVISOR + "search",
+              ADMIN,
               until="2.52", reply=_list("hypervisors")),
     Operation("GET", "/v2.1/os-hypervisors/{hypervisor_id}/servers", hosts.hypervisor_servers, _HYPERVISOR + "servers",
               ADMIN, until="2.52", reply=_list("hypervisors")),
-    Operation("GET", "/v2.1/os-aggregates", hosts.aggregate_list, _AGGREGATE + "index", ADMIN, reply=_list("aggregates")),
+    Operation("GET", "/v2.1/os-aggregates", hosts.aggregate_list, _AGGREGATE + "index", ADMIN,
+              reply=_list("aggregates")),
     Operation("POST", "/v2.1/os-aggregates", hosts.aggregate_create, _AGGREGATE + "create", ADMIN,
               request=hosts.AGGREGATE_CREATE, reply=_one("aggregate")),
     Operation("GET", "/v2.1/os-aggregates/{aggregate_id}", hosts.aggregate_show, _AGGREGATE + "show", ADMIN,
@@ -311,7 +331,8 @@ HOSTS = [
     _aggregate_action("set_metadata", hosts.aggregate_metadata, "set_metadata", hosts.SET_METADATA),
     Operation("GET", "/v2.1/os-availability-zone", hosts.zone_list, RULE + "os-availability-zone:list", policy.ANYONE,
               reply=_list("availabilityZoneInfo")),
-    Operation("GET", "/v2.1/os-availability-zone/detail", hosts.zone_detail, RULE + "os-availability-zone:detail", ADMIN,
+    Operation("GET", "/v2.1/os-availability-zone/detail", hosts.zone_detail, RULE + "os-availability-zone:detail",
+              ADMIN,
               reply=_list("availabilityZoneInfo")),
     Operation("GET", "/v2.1/os-server-groups", hosts.group_list, _GROUP + "index", READER,
               filters=frozenset({"all_projects", "offset"}), reply=_list("server_groups")),
@@ -324,14 +345,15 @@ HOSTS = [
     Operation("DELETE", "/v2.1/os-server-groups/{group_id}", hosts.group_delete, _GROUP + "delete", MEMBER, status=204),
     Operation("GET", "/v2.1/os-migrations", hosts.migration_list, RULE + "os-migrations:index", ADMIN,
               filters=hosts.MIGRATION_FILTERS, reply=_list("migrations")),
-    Operation("POST", "/v2.1/os-server-external-events", hosts.external_events, RULE + "os-server-external-events:create",
+    Operation("POST", "/v2.1/os-server-external-events", hosts.external_events,
+              RULE + "os-server-external-events:create",
               policy.ADMIN_OR_SERVICE, request=hosts.EXTERNAL_EVENTS, reply=_list("events")),
 ]  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------------------- the rest
 
-_GONE = ("os-fixed-ips", "os-floating-ips-bulk", "os-floating-ip-dns", "os-cells", "os-cloudpipe", "os-networks-associate",
-         "os-fping", "os-virtual-interfaces")  # fmt: skip
+_GONE = ("os-fixed-ips", "os-floating-ips-bulk", "os-floating-ip-dns", "os-cells", "os-cloudpipe",
+         "os-networks-associate", "os-fping", "os-virtual-interfaces")  # fmt: skip
 
 
 def _gone(name: str) -> list[Operation]:

@@ -52,7 +52,9 @@ def _servers(svc: Compute, server_ids: Sequence[str]) -> list[Server]:
         return servers.get_many(conn, list(server_ids))
 
 
-def _remember(svc: Compute, server: Server, ports: list[dict[str, object]], floating: dict[str, list[dict[str, str]]]) -> None:
+def _remember(
+    svc: Compute, server: Server, ports: list[dict[str, object]], floating: dict[str, list[dict[str, str]]]
+) -> None:
     by_id = {str(p["id"]): p for p in ports}
     order = [e["port_id"] for e in server.network_info if e["port_id"] in by_id]
     order += [i for i in by_id if i not in order]
@@ -126,7 +128,13 @@ def stuck_servers(svc: Compute) -> None:
         _unstick(svc, server)
 
 
-_TASKS = (states.SCHEDULING, states.NETWORKING, states.SPAWNING, states.DELETING, *(v.task_state for v in states.VERBS.values()))
+_TASKS = (
+    states.SCHEDULING,
+    states.NETWORKING,
+    states.SPAWNING,
+    states.DELETING,
+    *(v.task_state for v in states.VERBS.values()),
+)
 
 
 @retried

@@ -66,7 +66,7 @@ class ConductorClient:
         version: str,
         boot_id: str = "",
     ) -> dict[str, Any]:
-        """Call: a host lives. `{"servers": [ids that belong on this host]}`; see `agent.manager.Conductor.heartbeat`."""
+        """Call: a host lives. `{"servers": [ids that belong on it]}`; see `agent.manager.Conductor.heartbeat`."""
         answer = self._client.call(
             ctx, "heartbeat", host=host, resources=resources, guests=guests, version=version, boot_id=boot_id
         )

@@ -65,15 +65,15 @@ def unrescue(req: Request, server_id: str) -> None:
 
 def rebuild(req: Request, server_id: str) -> Reply:
     """Rebuild a server from an image."""
-    given = dict(req.body["rebuild"])
+    given: dict[str, Any] = dict(req.body["rebuild"])
     image_id = given.pop("imageRef").rpartition("/")[2]
     password = given.pop("adminPass", None)
-    names = {"accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6", "OS-DCF:diskConfig": "disk_config"}
+    names: dict[str, str] = {"accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6", "OS-DCF:diskConfig": "disk_config"}
     for name in ("preserve_ephemeral", "personality", "trusted_image_certificates"):
         given.pop(name, None)
     if "user_data" in given:
         given["user_data"] = views.user_data(given["user_data"])
-    changes = {names.get(name, name): value for name, value in given.items()}
+    changes: dict[str, Any] = {names.get(name, name): value for name, value in given.items()}
     server = actions.rebuild(req.svc, req.ctx, server_id, image_id, changes)
     shown = views.show_one(req, server)["server"]
     shown["adminPass"] = password or ""
@@ -192,7 +192,12 @@ def remote_console(req: Request, server_id: str) -> dict[str, Any]:
 def console_token(req: Request, token: str) -> dict[str, Any]:
     """Show what a console token opens."""
     found = consoles.show(req.svc, req.ctx, token)
-    console: dict[str, Any] = {"instance_uuid": found["server_id"], "host": found["host"], "port": 0, "internal_access_path": None}
+    console: dict[str, Any] = {
+        "instance_uuid": found["server_id"],
+        "host": found["host"],
+        "port": 0,
+        "internal_access_path": None,
+    }
     return {"console": console}
 
 
@@ -316,5 +321,3 @@ def action_show(req: Request, server_id: str, request_id: str) -> dict[str, Any]
     if req.version >= (2, 51) or req.ctx.is_admin:
         shown["events"] = [_event(e, req, action.project_id or "") for e in events]
     return {"instanceAction": shown}
-
-

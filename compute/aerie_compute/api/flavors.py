@@ -16,8 +16,8 @@ from aerie_compute.schemas.flavors import COLUMNS, FLAVOR
 
 FILTERS = frozenset({"is_public", "minDisk", "minRam", "name"})
 SORT_KEYS = frozenset(
-    {"flavorid", "name", "memory_mb", "vcpus", "root_gb", "ephemeral_gb", "swap", "rxtx_factor", "is_public", "disabled",
-     "created_at", "updated_at", "id"}
+    {"flavorid", "name", "memory_mb", "vcpus", "root_gb", "ephemeral_gb", "swap", "rxtx_factor", "is_public",
+     "disabled", "created_at", "updated_at", "id"}
 )  # fmt: skip
 
 
@@ -60,7 +60,11 @@ def list_(req: Request) -> dict[str, Any]:
     """List flavors by id and name."""
     items = []
     for flavor in _list(req):
-        item: dict[str, Any] = {"id": flavor.flavorid, "name": flavor.name, "links": links(req, f"/flavors/{flavor.flavorid}")}
+        item: dict[str, Any] = {
+            "id": flavor.flavorid,
+            "name": flavor.name,
+            "links": links(req, f"/flavors/{flavor.flavorid}"),
+        }
         if req.version >= (2, 55):
             item["description"] = flavor.description
         items.append(item)

@@ -26,7 +26,11 @@ from aerie_compute.scheduler.select import DISK, MEMORY, VCPU
 SERVICE_FILTERS = frozenset({"host", "binary"})
 _NAME = schema.name(1, 255)
 SERVICE_UPDATE = schema.obj(
-    {"status": schema.enum("enabled", "disabled"), "disabled_reason": schema.string(1, 255), "forced_down": schema.boolean(text=True)}
+    {
+        "status": schema.enum("enabled", "disabled"),
+        "disabled_reason": schema.string(1, 255),
+        "forced_down": schema.boolean(text=True),
+    }
 )
 SERVICE_OLD = schema.obj({"host": _NAME, "binary": _NAME, "disabled_reason": schema.string(1, 255),
                           "forced_down": schema.boolean(text=True)}, ["host", "binary"])  # fmt: skip
@@ -128,7 +132,11 @@ def _full(found: Hypervisor, version: tuple[int, int], with_servers: bool) -> di
         "hypervisor_type": node.hypervisor_type,
         "hypervisor_version": node.hypervisor_version,
         "host_ip": node.host_ip or None,
-        "service": {"id": service_id, "host": node.host, "disabled_reason": service.disabled_reason if service else None},
+        "service": {
+            "id": service_id,
+            "host": node.host,
+            "disabled_reason": service.disabled_reason if service else None,
+        },
     }
     if version >= (2, 88):
         shown["uptime"] = None
@@ -281,7 +289,9 @@ def aggregate_update(req: Request, aggregate_id: str) -> dict[str, Any]:
         raise BadRequest("A name or an availability_zone is needed.")
     return _one_aggregate(
         req,
-        hosts.update_aggregate(req.svc, req.ctx, aggregate_id, name=given.get("name"), zone=given.get("availability_zone")),
+        hosts.update_aggregate(
+            req.svc, req.ctx, aggregate_id, name=given.get("name"), zone=given.get("availability_zone")
+        ),
     )
 
 
@@ -334,7 +344,11 @@ def zone_detail(req: Request) -> dict[str, Any]:
 
 _POLICIES = ("anti-affinity", "affinity", "soft-anti-affinity", "soft-affinity")
 GROUP_CREATE = schema.obj(
-    {"server_group": schema.obj({"name": _NAME, "policies": schema.array(schema.enum(*_POLICIES), 1, 1)}, ["name", "policies"])},
+    {
+        "server_group": schema.obj(
+            {"name": _NAME, "policies": schema.array(schema.enum(*_POLICIES), 1, 1)}, ["name", "policies"]
+        )
+    },
     ["server_group"],
 )
 GROUP_CREATE_264 = schema.obj(
@@ -383,7 +397,9 @@ def group_create(req: Request) -> dict[str, Any]:
     rules = {name: int(value) for name, value in given.get("rules", {}).items()}
     if rules and policy != "anti-affinity":
         raise BadRequest("Only anti-affinity policy supports rules.")
-    return {"server_group": _group(groups.create(req.svc, req.ctx, given["name"].strip(), policy, rules), req.version, ())}
+    return {
+        "server_group": _group(groups.create(req.svc, req.ctx, given["name"].strip(), policy, rules), req.version, ())
+    }
 
 
 def group_show(req: Request, group_id: str) -> dict[str, Any]:
@@ -428,7 +444,13 @@ def external_events(req: Request) -> Reply:
     if all(code == 404 for code in codes):
         raise NotFound("No instances found for any event")
     shown = [
-        {"name": e.name, "server_uuid": e.server_id, "status": e.status if code == 200 else "failed", "tag": e.tag, "code": code}
+        {
+            "name": e.name,
+            "server_uuid": e.server_id,
+            "status": e.status if code == 200 else "failed",
+            "tag": e.tag,
+            "code": code,
+        }
         for e, code in zip(given, codes, strict=True)
     ]
     return Reply({"events": shown}, status=200 if all(code == 200 for code in codes) else 207)
@@ -436,7 +458,9 @@ def external_events(req: Request) -> Reply:
 
 # ---------------------------------------------------------------------------------------------------------- migrations
 
-MIGRATION_FILTERS = frozenset({"host", "status", "source_compute", "instance_uuid", "migration_type", "user_id", "project_id"})
+MIGRATION_FILTERS = frozenset(
+    {"host", "status", "source_compute", "instance_uuid", "migration_type", "user_id", "project_id"}
+)
 
 
 def _migration(m: Migration, version: tuple[int, int]) -> dict[str, Any]:

@@ -36,7 +36,11 @@ def list_(req: Request) -> dict[str, Any]:
     owner = _owner(req, req.listing.one("user_id") if req.version >= (2, 10) else None)
     listing = req.listing
     found = keypairs.list_(
-        req.svc, req.ctx, user_id=owner, limit=listing.limit if paged else None, marker=listing.marker if paged else None
+        req.svc,
+        req.ctx,
+        user_id=owner,
+        limit=listing.limit if paged else None,
+        marker=listing.marker if paged else None,
     )
     body: dict[str, Any] = {"keypairs": [{"keypair": short(k, req.version)} for k in found]}
     if paged and listing.limit is not None and found and len(found) >= listing.limit:

@@ -78,7 +78,9 @@ def quota_update(req: Request, project_id: str) -> dict[str, Any]:
 def _check_known(given: Mapping[str, Any], version: tuple[int, int]) -> None:
     unknown = sorted(set(given) - set(_names(version)))
     if unknown:
-        raise BadRequest(f"Additional properties are not allowed ({', '.join(repr(n) for n in unknown)} were unexpected)")
+        raise BadRequest(
+            f"Additional properties are not allowed ({', '.join(repr(n) for n in unknown)} were unexpected)"
+        )
     for name, value in given.items():
         if int(value) < -1:
             raise BadRequest(f"Quota limit {value} for {name} must be -1 or greater.")

@@ -273,8 +273,7 @@ def _zone(req: Request, body: dict[str, Any]) -> tuple[str | None, str | None, s
         if len(parts) > 3:
             raise BadRequest("Unable to parse availability_zone")
         req.enforce(rule="os_compute_api:servers:create:forced_host")
-        zone, host, node = (*parts, *[None] * (3 - len(parts)))
-        zone, host, node = zone or None, host or None, node or None
+        zone, host, node = (part or None for part in [*parts, "", ""][:3])
     return zone, host, node
 
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,6 +33,10 @@ class Aggregate:
         return self.metadata.get(ZONE)
 
 
+def _of(row: Any, hosts: Iterable[str]) -> Aggregate:
+    return replace(Aggregate(*row), hosts=tuple(hosts))
+
+
 _COLUMNS = ("id", "uuid", "name", "metadata", "created_at", "updated_at")
 _SELECT = sa.select(*(AGGREGATES.c[name] for name in _COLUMNS))
 
@@ -42,7 +47,7 @@ def list_(conn: sa.Connection) -> list[Aggregate]:
     for key, host in conn.execute(sa.select(AGGREGATE_HOSTS).order_by(AGGREGATE_HOSTS.c.host)):
         members.setdefault(key, []).append(host)
     rows = conn.execute(_SELECT.order_by(AGGREGATES.c.id))
-    return [Aggregate(*row, hosts=tuple(members.get(row[0], ()))) for row in rows]
+    return [_of(row, members.get(row[0], ())) for row in rows]
 
 
 def get(conn: sa.Connection, key: int) -> Aggregate | None:
@@ -50,7 +55,7 @@ def get(conn: sa.Connection, key: int) -> Aggregate | None:
     if row is None:
         return None
     query = sa.select(AGGREGATE_HOSTS.c.host).where(AGGREGATE_HOSTS.c.aggregate_id == key)
-    return Aggregate(*row, hosts=tuple(conn.execute(query.order_by(AGGREGATE_HOSTS.c.host)).scalars()))
+    return _of(row, conn.execute(query.order_by(AGGREGATE_HOSTS.c.host)).scalars())
 
 
 def zones(conn: sa.Connection) -> dict[str, str]:

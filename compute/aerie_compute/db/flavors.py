@@ -96,7 +96,7 @@ def list_(
 
 
 def taken(conn: sa.Connection, *, flavorid: str, name: str) -> str | None:
-    """"ID" or "name" when another flavor has it."""
+    """ "ID" or "name" when another flavor has it."""
     query = sa.select(FLAVORS.c.flavorid).where(sa.or_(FLAVORS.c.flavorid == flavorid, FLAVORS.c.name == name))
     rows = [row[0] for row in conn.execute(query)]
     return None if not rows else "ID" if flavorid in rows else "name"
@@ -130,5 +130,7 @@ def grant(conn: sa.Connection, key: int, project_id: str) -> None:
 
 def revoke(conn: sa.Connection, key: int, project_id: str) -> bool:
     """False when there was no access to take away."""
-    gone = sa.delete(FLAVOR_PROJECTS).where(FLAVOR_PROJECTS.c.flavor_id == key, FLAVOR_PROJECTS.c.project_id == project_id)
+    gone = sa.delete(FLAVOR_PROJECTS).where(
+        FLAVOR_PROJECTS.c.flavor_id == key, FLAVOR_PROJECTS.c.project_id == project_id
+    )
     return bool(conn.execute(gone).rowcount)

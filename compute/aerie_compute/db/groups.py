@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,12 +26,18 @@ class ServerGroup:
     members: tuple[str, ...] = ()
 
 
+def _of(row: Any, members: Iterable[str]) -> ServerGroup:
+    return replace(ServerGroup(*row), members=tuple(members))
+
+
 _COLUMNS = ("id", "project_id", "user_id", "name", "policy", "rules")
 _SELECT = sa.select(*(SERVER_GROUPS.c[name] for name in _COLUMNS))
 _MEMBERS = sa.select(SERVER_GROUP_MEMBERS.c.group_id, SERVER_GROUP_MEMBERS.c.server_id)
 
 
-def list_(conn: sa.Connection, project_id: str | None, *, limit: int | None = None, offset: int = 0) -> list[ServerGroup]:
+def list_(
+    conn: sa.Connection, project_id: str | None, *, limit: int | None = None, offset: int = 0
+) -> list[ServerGroup]:
     """Groups of one project, of all when None."""
     query = _SELECT.order_by(SERVER_GROUPS.c.created_at, SERVER_GROUPS.c.id)
     if project_id is not None:
@@ -39,9 +46,11 @@ def list_(conn: sa.Connection, project_id: str | None, *, limit: int | None = No
         query = query.limit(limit)
     rows = conn.execute(query.offset(offset) if offset and limit is not None else query).all()
     members: dict[str, list[str]] = {}
-    for group_id, server_id in conn.execute(_MEMBERS.where(SERVER_GROUP_MEMBERS.c.group_id.in_([row[0] for row in rows]))):
+    for group_id, server_id in conn.execute(
+        _MEMBERS.where(SERVER_GROUP_MEMBERS.c.group_id.in_([row[0] for row in rows]))
+    ):
         members.setdefault(group_id, []).append(server_id)
-    return [ServerGroup(*row, members=tuple(members.get(row[0], ()))) for row in rows]
+    return [_of(row, members.get(row[0], ())) for row in rows]
 
 
 def get(conn: sa.Connection, group_id: str, project_id: str | None = None) -> ServerGroup | None:
@@ -52,7 +61,7 @@ def get(conn: sa.Connection, group_id: str, project_id: str | None = None) -> Se
     if row is None:
         return None
     rows = conn.execute(_MEMBERS.where(SERVER_GROUP_MEMBERS.c.group_id == group_id))
-    return ServerGroup(*row, members=tuple(r[1] for r in rows))
+    return _of(row, (r[1] for r in rows))
 
 
 def of_server(conn: sa.Connection, server_id: str) -> str | None:

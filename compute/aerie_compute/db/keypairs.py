@@ -57,4 +57,6 @@ def insert(conn: sa.Connection, **values: Any) -> Keypair:
 
 
 def delete(conn: sa.Connection, user_id: str, name: str) -> bool:
-    return bool(conn.execute(sa.delete(KEYPAIRS).where(KEYPAIRS.c.user_id == user_id, KEYPAIRS.c.name == name)).rowcount)
+    return bool(
+        conn.execute(sa.delete(KEYPAIRS).where(KEYPAIRS.c.user_id == user_id, KEYPAIRS.c.name == name)).rowcount
+    )

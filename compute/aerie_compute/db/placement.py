@@ -123,7 +123,13 @@ def insert_provider(conn: sa.Connection, provider_id: str, name: str, parent: Pr
     if conn.execute(taken).first() is not None:
         return False
     root = parent.root_id if parent else provider_id
-    values = {"id": provider_id, "name": name, "generation": 0, "root_id": root, "parent_id": parent.id if parent else None}
+    values = {
+        "id": provider_id,
+        "name": name,
+        "generation": 0,
+        "root_id": root,
+        "parent_id": parent.id if parent else None,
+    }
     return insert_if_absent(conn, PROVIDERS, {**values, "created_at": utcnow()})
 
 
@@ -142,7 +148,9 @@ def delete_provider(conn: sa.Connection, provider_id: str) -> bool:
 
 
 def has_children(conn: sa.Connection, provider_id: str) -> bool:
-    return conn.execute(sa.select(PROVIDERS.c.id).where(PROVIDERS.c.parent_id == provider_id).limit(1)).first() is not None
+    return (
+        conn.execute(sa.select(PROVIDERS.c.id).where(PROVIDERS.c.parent_id == provider_id).limit(1)).first() is not None
+    )
 
 
 def bump(conn: sa.Connection, provider_id: str, generation: int | None = None) -> bool:
@@ -167,7 +175,9 @@ def inventories(conn: sa.Connection, provider_ids: Sequence[str] | None = None) 
 def set_inventory(conn: sa.Connection, wanted: Inventory) -> None:
     """Write one inventory, keeping what is used."""
     values = {
-        f.name: getattr(wanted, f.name) for f in fields(Inventory) if f.name not in ("provider_id", "resource_class", "used")
+        f.name: getattr(wanted, f.name)
+        for f in fields(Inventory)
+        if f.name not in ("provider_id", "resource_class", "used")
     }
     values["capacity"] = capacity(wanted.total, wanted.reserved, wanted.allocation_ratio)
     key = (INVENTORIES.c.provider_id == wanted.provider_id, INVENTORIES.c.resource_class == wanted.resource_class)
@@ -221,7 +231,9 @@ def consumers(conn: sa.Connection, ids: Sequence[str]) -> dict[str, Consumer]:
     return {row[0]: Consumer(*row) for row in conn.execute(query)}
 
 
-def allocations(conn: sa.Connection, *, consumer_id: str | None = None, provider_id: str | None = None) -> list[Allocation]:
+def allocations(
+    conn: sa.Connection, *, consumer_id: str | None = None, provider_id: str | None = None
+) -> list[Allocation]:
     query = _ALLOCATION
     if consumer_id is not None:
         query = query.where(ALLOCATIONS.c.consumer_id == consumer_id)
@@ -230,7 +242,9 @@ def allocations(conn: sa.Connection, *, consumer_id: str | None = None, provider
     return [Allocation(*row) for row in conn.execute(query)]
 
 
-def ensure_consumer(conn: sa.Connection, consumer_id: str, project_id: str, user_id: str, type_: str = "INSTANCE") -> bool:
+def ensure_consumer(
+    conn: sa.Connection, consumer_id: str, project_id: str, user_id: str, type_: str = "INSTANCE"
+) -> bool:
     """True when the consumer is new."""
     values = {"id": consumer_id, "project_id": project_id, "user_id": user_id, "type": type_, "generation": 0}
     return insert_if_absent(conn, CONSUMERS, {**values, "created_at": utcnow()})
@@ -247,7 +261,13 @@ def set_consumer(
 def insert_allocations(conn: sa.Connection, consumer_id: str, provider_id: str, amounts: Mapping[str, int]) -> None:
     now = utcnow()
     rows = [
-        {"consumer_id": consumer_id, "provider_id": provider_id, "resource_class": name, "used": value, "created_at": now}
+        {
+            "consumer_id": consumer_id,
+            "provider_id": provider_id,
+            "resource_class": name,
+            "used": value,
+            "created_at": now,
+        }
         for name, value in amounts.items()
         if value > 0
     ]
@@ -256,11 +276,19 @@ def insert_allocations(conn: sa.Connection, consumer_id: str, provider_id: str, 
 
 
 def allocate(
-    conn: sa.Connection, consumer_id: str, provider_id: str, amounts: Mapping[str, int], *, project_id: str, user_id: str
+    conn: sa.Connection,
+    consumer_id: str,
+    provider_id: str,
+    amounts: Mapping[str, int],
+    *,
+    project_id: str,
+    user_id: str,
 ) -> bool:
     """Promise amounts of one provider to a consumer. True as well when that very promise stands already; False (the
     caller rolls back) when there is no room."""
-    held = {a.resource_class: a.used for a in allocations(conn, consumer_id=consumer_id) if a.provider_id == provider_id}
+    held = {
+        a.resource_class: a.used for a in allocations(conn, consumer_id=consumer_id) if a.provider_id == provider_id
+    }
     if held:
         return held == {name: value for name, value in amounts.items() if value > 0}
     if not claim(conn, provider_id, amounts):
@@ -279,7 +307,9 @@ def release(conn: sa.Connection, consumer_id: str, provider_id: str | None = Non
     for a in held:
         by_provider.setdefault(a.provider_id, {})[a.resource_class] = a.used
     for where, amounts in sorted(by_provider.items()):
-        gone = sa.delete(ALLOCATIONS).where(ALLOCATIONS.c.consumer_id == consumer_id, ALLOCATIONS.c.provider_id == where)
+        gone = sa.delete(ALLOCATIONS).where(
+            ALLOCATIONS.c.consumer_id == consumer_id, ALLOCATIONS.c.provider_id == where
+        )
         if conn.execute(gone).rowcount:
             unclaim(conn, where, amounts)
     left = sa.select(ALLOCATIONS.c.consumer_id).where(ALLOCATIONS.c.consumer_id == consumer_id)

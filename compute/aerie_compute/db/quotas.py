@@ -46,5 +46,3 @@ def set_class(conn: sa.Connection, class_name: str, limits: Mapping[str, int]) -
     rows = [{"class_name": class_name, "resource": name, "hard_limit": limits[name]} for name in names]
     if rows:
         conn.execute(sa.insert(QUOTA_CLASSES), rows)
-
-

@@ -57,9 +57,7 @@ class Report:
 def add_report(conn: sa.Connection, op_id: str, server_id: str, report: Report) -> None:
     """Keep a report; a repeated one changes nothing."""
     values = {f.name: getattr(report, f.name) for f in fields(Report)}
-    insert_if_absent(
-        conn, AGENT_REPORTS, {"op_id": op_id, "server_id": server_id, **values, "created_at": utcnow()}
-    )
+    insert_if_absent(conn, AGENT_REPORTS, {"op_id": op_id, "server_id": server_id, **values, "created_at": utcnow()})
 
 
 def report(conn: sa.Connection, op_id: str) -> Report | None:
@@ -96,7 +94,9 @@ def add_console_token(
 def console_token(conn: sa.Connection, token: str) -> dict[str, Any] | None:
     """What a token opens, None when it is unknown or too old."""
     c = CONSOLE_TOKENS.c
-    query = sa.select(c.server_id, c.host, c.protocol, c.type).where(c.token_hash == _hash(token), c.expires_at >= utcnow())
+    query = sa.select(c.server_id, c.host, c.protocol, c.type).where(
+        c.token_hash == _hash(token), c.expires_at >= utcnow()
+    )
     row = conn.execute(query).first()
     return None if row is None else dict(row._mapping)
 
@@ -171,7 +171,9 @@ def set_migration(conn: sa.Connection, uuid: str, **values: Any) -> None:
     conn.execute(sa.update(MIGRATIONS).where(MIGRATIONS.c.uuid == uuid).values(values))
 
 
-def migrations(conn: sa.Connection, *, server_id: str | None = None, limit: int = 1000, **equal: Any) -> list[Migration]:
+def migrations(
+    conn: sa.Connection, *, server_id: str | None = None, limit: int = 1000, **equal: Any
+) -> list[Migration]:
     """Newest first."""
     query = _MIGRATION.order_by(MIGRATIONS.c.id.desc()).limit(limit)
     if server_id is not None:

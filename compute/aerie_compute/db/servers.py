@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers in SQL. Invariant: `vm_state` and `task_state` change only in `begin`, `settle` and `mark_deleted`, and what a
-project uses is counted in the same transaction that makes a server appear or disappear."""
+"""Servers in SQL. Invariant: `vm_state` and `task_state` change only in `begin`, `settle` and `mark_deleted`, and what
+a project uses is counted in the same transaction that makes a server appear or disappear."""
 
 from __future__ import annotations
 
@@ -273,7 +273,9 @@ def update(conn: sa.Connection, server_id: str, **values: Any) -> bool:
     if values.keys() & {"vm_state", "task_state", "deleted"}:
         raise ValueError("states change through begin, settle and mark_deleted")
     values["generation"] = SERVERS.c.generation + 1
-    done = conn.execute(sa.update(SERVERS).where(SERVERS.c.id == server_id, SERVERS.c.deleted == sa.false()).values(values))
+    done = conn.execute(
+        sa.update(SERVERS).where(SERVERS.c.id == server_id, SERVERS.c.deleted == sa.false()).values(values)
+    )
     return bool(done.rowcount == 1)
 
 
@@ -293,7 +295,9 @@ def begin(conn: sa.Connection, server_id: str, verb: Verb, **values: Any) -> boo
 def progress(conn: sa.Connection, server_id: str, task_state: str, *, of: Sequence[str], **values: Any) -> bool:
     """Go on from one task state of a longer work to the next."""
     where = {"id": server_id, "task_state": (*of, task_state), "deleted": False}
-    return compare_and_swap(conn, SERVERS, where, {**values, "task_state": task_state, "generation": SERVERS.c.generation + 1})
+    return compare_and_swap(
+        conn, SERVERS, where, {**values, "task_state": task_state, "generation": SERVERS.c.generation + 1}
+    )
 
 
 def settle(
@@ -386,7 +390,7 @@ def usage(conn: sa.Connection, project_id: str) -> Usage:
 
 
 def claim_usage(conn: sa.Connection, project_id: str, wanted: Usage, limits: Usage) -> bool:
-    """Count servers against their project if its limits (-1: none) leave room for all of them: one statement decides."""
+    """Count servers against their project if its limits (-1: none) leave room for all: one statement decides."""
     c = USAGE.c
     room = [
         sa.or_(sa.literal(limit) < 0, sa.literal(want) <= 0, column + want <= limit)

@@ -77,7 +77,13 @@ def converge(
     if found is None:
         try:
             svc.agents.converge(
-                run.ctx, host, op_id=op_id, server_id=run.subject_id, goal=goal, spec=spec() if spec else None, args=args
+                run.ctx,
+                host,
+                op_id=op_id,
+                server_id=run.subject_id,
+                goal=goal,
+                spec=spec() if spec else None,
+                args=args,
             )
         except oslo_messaging.MessageDeliveryFailure as error:
             raise Pending(2.0, f"the agent of {host} cannot be told: {error}") from error

@@ -49,7 +49,9 @@ def new_port(server: Server, wanted: dict[str, Any], host: str, zone: str | None
     return body
 
 
-def plug(svc: Compute, ctx: Context, server: Server, wanted: Sequence[dict[str, Any]], host: str, zone: str | None) -> list[dict[str, Any]]:
+def plug(
+    svc: Compute, ctx: Context, server: Server, wanted: Sequence[dict[str, Any]], host: str, zone: str | None
+) -> list[dict[str, Any]]:
     """Make or adopt the wanted ports and bind them to the host; the server's network information, in that order.
 
     Fail when the network service refuses, Retry when it does not answer."""
@@ -63,7 +65,9 @@ def plug(svc: Compute, ctx: Context, server: Server, wanted: Sequence[dict[str, 
         raise patiently(e) from e
 
 
-def _plug(svc: Compute, ctx: Context, server: Server, wanted: Sequence[dict[str, Any]], host: str, zone: str | None) -> list[dict[str, Any]]:
+def _plug(
+    svc: Compute, ctx: Context, server: Server, wanted: Sequence[dict[str, Any]], host: str, zone: str | None
+) -> list[dict[str, Any]]:
     api = svc.networks
     brought = {w["port_id"] for w in wanted if w.get("port_id")}
     spare = [port for port in api.ports_of(server.id, ctx) if port["id"] not in brought] if wanted else []

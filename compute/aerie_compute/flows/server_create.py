@@ -9,7 +9,7 @@ its row.
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import oslo_messaging
 import sqlalchemy as sa
@@ -29,7 +29,7 @@ from aerie_compute.scheduler.select import Explanation, Request
 if TYPE_CHECKING:
     from aerie_compute.container import Compute
 
-Building = Run["Compute"]
+Building: TypeAlias = "Run[Compute]"
 _IN_BUILD = (states.SCHEDULING, states.NETWORKING, states.SPAWNING)
 
 
@@ -206,9 +206,7 @@ def start_guest(run: Building) -> dict[str, Any]:
     _spawning(svc, run.subject_id)
     if not agent.host_is_up(svc, host):
         raise Fail("The chosen host does not answer.", code="host_down", elsewhere=True, host=host)
-    report = agent.converge(
-        run, host, Goal.BUILT, name="guest", spec=lambda: guests.spec_document(svc, run.subject_id)
-    )
+    report = agent.converge(run, host, Goal.BUILT, name="guest", spec=lambda: guests.spec_document(svc, run.subject_id))
     return agent.timed(run, "guest", began, power_state=agent.power_of(report))
 
 
@@ -273,7 +271,13 @@ def fault_document(fault: Fault) -> dict[str, Any]:
         details = Explanation.from_document(explanation).details()
     elif fault.details.get("internal"):
         details += f" [{fault.details.get('host')}: {fault.details['internal']}]"
-    return {"code": code, "message": message[:255], "full": message, "details": details, "created": isoformat_micros(utcnow())}
+    return {
+        "code": code,
+        "message": message[:255],
+        "full": message,
+        "details": details,
+        "created": isoformat_micros(utcnow()),
+    }
 
 
 EVENT_NAMES = {
@@ -300,9 +304,7 @@ def story(run: Run[Any], fault: Fault | None, names: dict[str, str] = EVENT_NAME
             )  # fmt: skip
         elif isinstance(result, dict) and "began" in result:
             began, ended = (datetime.datetime.fromisoformat(result[k]) for k in ("began", "ended"))
-            events.append(
-                {"event": name, "start_time": began, "finish_time": ended, "result": "Success", "host": host}
-            )
+            events.append({"event": name, "start_time": began, "finish_time": ended, "result": "Success", "host": host})
     return events
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -22,7 +22,7 @@ PATIENCE = 120.0
 """Seconds after which a host that does not remove the guest is not waited for any more: what it keeps is found and
 removed when it compares its guests with the servers that belong on it."""
 
-Deleting = Run["Compute"]
+Deleting: TypeAlias = "Run[Compute]"
 
 
 def remove_guest(run: Deleting) -> dict[str, Any]:

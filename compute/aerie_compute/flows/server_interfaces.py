@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -22,7 +22,7 @@ from aerie_compute.logic import guests
 if TYPE_CHECKING:
     from aerie_compute.container import Compute
 
-Plugging = Run["Compute"]
+Plugging: TypeAlias = "Run[Compute]"
 
 
 def _document(nic: Nic) -> dict[str, Any]:
@@ -109,7 +109,13 @@ def _ended(event_name: str, step: str) -> Any:
     def done(conn: sa.Connection, run: Plugging) -> None:
         result = run.results[step]
         began, ended = (datetime.datetime.fromisoformat(result[key]) for key in ("began", "ended"))
-        event = {"event": event_name, "start_time": began, "finish_time": ended, "result": "Success", "host": result["host"]}
+        event = {
+            "event": event_name,
+            "start_time": began,
+            "finish_time": ended,
+            "result": "Success",
+            "host": result["host"],
+        }
         actions.finish(conn, run.subject_id, run.ctx.request_id, [event])
         server = servers.get(conn, run.subject_id)
         if server is not None:

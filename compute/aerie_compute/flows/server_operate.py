@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -24,7 +24,7 @@ from aerie_compute.logic import guests
 if TYPE_CHECKING:
     from aerie_compute.container import Compute
 
-Operating = Run["Compute"]
+Operating: TypeAlias = "Run[Compute]"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def done(conn: sa.Connection, run: Operating) -> None:
 def failed(conn: sa.Connection, run: Operating, fault: Fault) -> None:
     """The server is as before, or ERROR where nobody can tell what became of it."""
     verb = states.VERBS[run.input["verb"]]
-    values = {"fault": fault_document(fault)} if verb.failed == states.ERROR else {}
+    values: dict[str, Any] = {"fault": fault_document(fault)} if verb.failed == states.ERROR else {}
     servers.settle(conn, run.subject_id, of=(verb.task_state,), vm_state=verb.failed, **values)
     _tell(conn, run, fault)
 

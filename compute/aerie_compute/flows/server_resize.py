@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server gets another flavor on its host; its owner confirms that, or has it undone.
 
-What the new flavor takes more is claimed under the migration's id until it is confirmed, so that going back always finds
-room. What the project uses counts the greater of the two meanwhile.
+What the new flavor takes more is claimed under the migration's id until it is confirmed, so that going back always
+finds room. What the project uses counts the greater of the two meanwhile.
 """
 
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -26,7 +26,7 @@ from aerie_compute.scheduler.select import DISK, MEMORY, VCPU
 if TYPE_CHECKING:
     from aerie_compute.container import Compute
 
-Resizing = Run["Compute"]
+Resizing: TypeAlias = "Run[Compute]"
 Amounts = dict[str, int]
 
 
@@ -151,9 +151,7 @@ def _set_flavor(conn: sa.Connection, run: Resizing, flavor: dict[str, Any], resi
 def not_resized(conn: sa.Connection, run: Resizing, fault: Fault) -> None:
     """The server is as before."""
     _give_back(conn, run, more(run.input["new_flavor"], run.input["old_flavor"]))
-    servers.settle(
-        conn, run.subject_id, of=(states.VERBS["resize"].task_state,), fault=fault_document(fault)
-    )
+    servers.settle(conn, run.subject_id, of=(states.VERBS["resize"].task_state,), fault=fault_document(fault))
     records.set_migration(conn, run.input["migration_id"], status="error")
     _tell(conn, run, "compute_prep_resize", None, fault)
 

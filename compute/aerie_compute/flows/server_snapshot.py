@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -21,7 +21,7 @@ from aerie_compute.flows.server_create import fault_document
 if TYPE_CHECKING:
     from aerie_compute.container import Compute
 
-Snapping = Run["Compute"]
+Snapping: TypeAlias = "Run[Compute]"
 VERB = states.VERBS["createImage"]
 
 

@@ -20,10 +20,11 @@ from aerie_compute.db import actions, keypairs, records, servers
 from aerie_compute.db.servers import Server, Usage
 from aerie_compute.drivers.base import ImageFacts
 from aerie_compute.flows.server_operate import SERVER_OPERATE
-from aerie_compute.flows.server_resize import MEMORY, SERVER_CONFIRM, SERVER_RESIZE, SERVER_REVERT, VCPU, more
+from aerie_compute.flows.server_resize import SERVER_CONFIRM, SERVER_RESIZE, SERVER_REVERT, more
 from aerie_compute.flows.server_snapshot import SERVER_SNAPSHOT
 from aerie_compute.logic import guests, quotas
 from aerie_compute.logic import servers as logic
+from aerie_compute.scheduler.select import MEMORY, VCPU
 from aerie_compute.states import Verb
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ def enter(conn: sa.Connection, ctx: Context, server: Server, verb: Verb, action:
 
 @retried
 def operate(
-    svc: Compute, ctx: Context, server_id: str, verb_name: str, *, action: str | None = None, args: Mapping[str, Any] | None = None
+    svc: Compute,
+    ctx: Context,
+    server_id: str,
+    verb_name: str,
+    *,
+    action: str | None = None,
+    args: Mapping[str, Any] | None = None,
 ) -> None:
     """Start, stop, reboot, pause, ...: `verb_name` is a row of `states.VERBS` that an agent carries out."""
     verb = states.VERBS[verb_name]
@@ -101,7 +108,9 @@ def rebuild(svc: Compute, ctx: Context, server_id: str, image_id: str, changes: 
 
 
 @retried
-def _begin_rebuild(svc: Compute, ctx: Context, server: Server, values: dict[str, Any], changes: Mapping[str, Any]) -> None:
+def _begin_rebuild(
+    svc: Compute, ctx: Context, server: Server, values: dict[str, Any], changes: Mapping[str, Any]
+) -> None:
     with svc.db.write() as conn:
         logic.find(conn, ctx, server.id)
         enter(conn, ctx, server, states.VERBS["rebuild"], "rebuild", **values)
@@ -186,7 +195,9 @@ def resize(svc: Compute, ctx: Context, server_id: str, flavor_id: str) -> None:
 
 
 @retried
-def _begin_resize(svc: Compute, ctx: Context, server: Server, flavor: dict[str, Any], limits: Mapping[str, int]) -> None:
+def _begin_resize(
+    svc: Compute, ctx: Context, server: Server, flavor: dict[str, Any], limits: Mapping[str, int]
+) -> None:
     surplus = more(flavor, server.flavor)
     most = Usage(limits["instances"], limits["cores"], limits["ram"])
     with svc.db.write() as conn:
@@ -264,7 +275,9 @@ def change_password(svc: Compute, ctx: Context, server_id: str, password: str) -
     server = logic.show(svc, ctx, server_id)
     logic.check_unlocked(ctx, server)
     if server.host is None or server.vm_state != states.ACTIVE:
-        raise errors.InvalidState(action="changePassword", server_id=server_id, attribute="vm_state", state=server.vm_state)
+        raise errors.InvalidState(
+            action="changePassword", server_id=server_id, attribute="vm_state", state=server.vm_state
+        )
     user = str(server.spec["image"]["properties"].get("os_admin_user", "root"))
     _ask(svc, ctx, server, "changePassword", lambda: svc.agents.set_password(
         ctx, str(server.host), server_id=server.id, user=user, password=password))  # fmt: skip
@@ -333,9 +346,7 @@ def _change_groups(svc: Compute, ctx: Context, server_id: str, name: str, *, add
     except RemoteError as e:
         raise BadRequest(e.message) from e
     if not add and not touched:
-        raise errors.SecurityGroupNotFound(
-            f"Security group {name} not associated with the instance {server_id}"
-        )
+        raise errors.SecurityGroupNotFound(f"Security group {name} not associated with the instance {server_id}")
 
     def make(now: Server) -> dict[str, Any]:
         names = [n for n in now.spec.get("security_groups", ()) if n != name]
@@ -386,4 +397,3 @@ def _any(conn: sa.Connection, ctx: Context, server_id: str) -> Server:
     if found is None:
         raise errors.ServerNotFound(server_id=server_id)
     return found
-

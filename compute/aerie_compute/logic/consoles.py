@@ -29,7 +29,9 @@ def create(svc: Compute, ctx: Context, server_id: str, protocol: str, kind: str)
     if server.host is None or server.vm_state in (states.BUILDING, states.ERROR):
         raise errors.ServerNotReady(server_id=server_id)
     if server.vm_state in (states.STOPPED, states.SUSPENDED):
-        raise errors.InvalidState(action="get_console", server_id=server_id, attribute="vm_state", state=server.vm_state)
+        raise errors.InvalidState(
+            action="get_console", server_id=server_id, attribute="vm_state", state=server.vm_state
+        )
     token = secrets.token_urlsafe(32)
     _remember(svc, token, server_id, server.host, protocol, kind)
     options = svc.conf.console
@@ -49,7 +51,13 @@ def create(svc: Compute, ctx: Context, server_id: str, protocol: str, kind: str)
 def _remember(svc: Compute, token: str, server_id: str, host: str, protocol: str, kind: str) -> None:
     with svc.db.write() as conn:
         records.add_console_token(
-            conn, token, server_id=server_id, host=host, protocol=protocol, type=kind, seconds=svc.conf.console.token_ttl
+            conn,
+            token,
+            server_id=server_id,
+            host=host,
+            protocol=protocol,
+            type=kind,
+            seconds=svc.conf.console.token_ttl,
         )
 
 

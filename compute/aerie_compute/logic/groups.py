@@ -24,7 +24,9 @@ def create(svc: Compute, ctx: Context, name: str, policy: str, rules: dict[str, 
     with svc.api_db.write() as conn:
         if 0 <= limit <= groups.count(conn, project_id):
             raise errors.ServerGroupQuota()
-        return groups.insert(conn, project_id=project_id, user_id=ctx.user_id or "", name=name, policy=policy, rules=rules)
+        return groups.insert(
+            conn, project_id=project_id, user_id=ctx.user_id or "", name=name, policy=policy, rules=rules
+        )
 
 
 @retried

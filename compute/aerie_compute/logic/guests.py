@@ -56,7 +56,7 @@ def spec_document(svc: Compute, server_id: str, **changes: Any) -> dict[str, Any
         facts = metadata.facts(conn, server)
     files: dict[str, bytes] = {}
     if server.spec.get("config_drive"):
-        from aerie_compute.metadata import documents
+        import aerie_compute.metadata.documents as documents
 
         files = documents.config_drive_files(facts, svc.conf)
     return guest_spec(server, svc.conf.instance_name_template, config_files=files, **changes).to_document()

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 
 @retried
-def services(svc: Compute, ctx: Context, *, host: str | None = None, binary: str | None = None) -> tuple[list[ServiceRow], dict[str, str]]:
+def services(
+    svc: Compute, ctx: Context, *, host: str | None = None, binary: str | None = None
+) -> tuple[list[ServiceRow], dict[str, str]]:
     """Daemons, and the zone of each compute host."""
     with svc.db.read() as conn:
         found = hosts.services(conn, host=host, binary=binary)
@@ -37,7 +39,13 @@ def services(svc: Compute, ctx: Context, *, host: str | None = None, binary: str
 
 @retried
 def update_service(
-    svc: Compute, ctx: Context, service_id: str, *, status: str | None = None, reason: str | None = None, forced_down: bool | None = None
+    svc: Compute,
+    ctx: Context,
+    service_id: str,
+    *,
+    status: str | None = None,
+    reason: str | None = None,
+    forced_down: bool | None = None,
 ) -> ServiceRow:
     """Enable, disable or call down. ServiceNotFound."""
     with svc.db.write() as conn:
@@ -45,7 +53,9 @@ def update_service(
         values: dict[str, Any] = {}
         if status is not None:
             if found.binary != hosts.AGENT_BINARY:
-                raise BadRequest(f"Updating a {found.binary} service is not supported. Only nova-compute services can be updated.")
+                raise BadRequest(
+                    f"Updating a {found.binary} service is not supported. Only nova-compute services can be updated."
+                )
             if reason is not None and status == "enabled":
                 raise BadRequest("Specifying disabled_reason with status enabled is invalid.")
             values |= {"disabled": status == "disabled", "disabled_reason": reason if status == "disabled" else None}
@@ -74,7 +84,9 @@ def delete_service(svc: Compute, ctx: Context, service_id: str) -> None:
         found = _service(conn, service_id)
         if found.binary == hosts.AGENT_BINARY:
             if servers.ids_on_host(conn, found.host):
-                raise Conflict("Unable to delete compute service that is hosting instances. Migrate or delete them first.")
+                raise Conflict(
+                    "Unable to delete compute service that is hosting instances. Migrate or delete them first."
+                )
             nodes = hosts.nodes(conn, host=found.host)
             hosts.delete_node(conn, found.host)
         else:
@@ -110,7 +122,9 @@ class Hypervisor:
 
 
 @retried
-def hypervisors(svc: Compute, ctx: Context, *, pattern: str | None = None, with_servers: bool = False) -> list[Hypervisor]:
+def hypervisors(
+    svc: Compute, ctx: Context, *, pattern: str | None = None, with_servers: bool = False
+) -> list[Hypervisor]:
     """All hypervisors whose name contains `pattern`, in a fixed number of statements."""
     with svc.db.read() as conn:
         nodes = [n for n in hosts.nodes(conn) if pattern is None or pattern.lower() in n.hypervisor_hostname.lower()]
@@ -206,7 +220,9 @@ def create_aggregate(svc: Compute, ctx: Context, name: str, zone: str | None) ->
 
 
 @retried
-def update_aggregate(svc: Compute, ctx: Context, key: str, *, name: str | None = None, zone: str | None = None) -> Aggregate:
+def update_aggregate(
+    svc: Compute, ctx: Context, key: str, *, name: str | None = None, zone: str | None = None
+) -> Aggregate:
     """Rename, or change the zone."""
     try:
         with svc.api_db.write() as conn:
@@ -239,7 +255,9 @@ def _check_zone(conn: Any, changed: Aggregate, members: tuple[str, ...], zone: s
     """A host is in one zone only."""
     for other in aggregates.list_(conn):
         if other.id != changed.id and other.zone and other.zone != zone and set(other.hosts) & set(members):
-            raise Conflict(f"Cannot update aggregate {changed.id}. Reason: One or more hosts already in different availability zone(s)")
+            raise Conflict(
+                f"Cannot update aggregate {changed.id}. Reason: a host of it is in another availability zone."
+            )
 
 
 @retried

@@ -42,7 +42,14 @@ def _entry(server: Server, port_id: str) -> dict[str, Any]:
 
 
 def attach(
-    svc: Compute, ctx: Context, server_id: str, *, port_id: str | None, network_id: str | None, fixed_ip: str | None, tag: str | None
+    svc: Compute,
+    ctx: Context,
+    server_id: str,
+    *,
+    port_id: str | None,
+    network_id: str | None,
+    fixed_ip: str | None,
+    tag: str | None,
 ) -> dict[str, Any]:
     """Make or take a port, bind it to the server's host, and start to plug it in; the new entry."""
     server = logic.show(svc, ctx, server_id)
@@ -112,4 +119,3 @@ def detach(svc: Compute, ctx: Context, server_id: str, port_id: str) -> None:
             )
         actions.start(conn, [server.id], "detach_interface", ctx)
         F.start(conn, SERVER_DETACH, server.id, {"entry": entry}, ctx, project_id=server.project_id)
-

@@ -61,7 +61,13 @@ def generate(comment: str) -> tuple[str, str]:
 
 @retried
 def create(
-    svc: Compute, ctx: Context, *, name: str, type: str = "ssh", public_key: str | None = None, user_id: str | None = None
+    svc: Compute,
+    ctx: Context,
+    *,
+    name: str,
+    type: str = "ssh",
+    public_key: str | None = None,
+    user_id: str | None = None,
 ) -> Keypair:
     """Store a key pair, generated when no public key is given. KeypairExists, KeypairQuota, InvalidKeypair."""
     owner = user_id or ctx.user_id or ""

@@ -51,9 +51,7 @@ class InstanceFacts:
     @property
     def floating_ips(self) -> list[str]:
         """All floating addresses."""
-        return [
-            f["address"] for port in self.network_info for ip in port["fixed_ips"] for f in ip.get("floating", ())
-        ]
+        return [f["address"] for port in self.network_info for ip in port["fixed_ips"] for f in ip.get("floating", ())]
 
 
 @retried
@@ -90,5 +88,3 @@ def facts(conn: sa.Connection, server: Server) -> InstanceFacts:
         security_groups=tuple(spec.get("security_groups", ())),
         network_info=server.network_info,
     )
-
-

@@ -74,7 +74,9 @@ def key_pairs_used(svc: Compute, user_id: str) -> int:
 
 
 @retried
-def update(svc: Compute, ctx: Context, project_id: str, wanted: dict[str, int], *, force: bool = False) -> dict[str, int]:
+def update(
+    svc: Compute, ctx: Context, project_id: str, wanted: dict[str, int], *, force: bool = False
+) -> dict[str, int]:
     """Set limits of a project. QuotaBelowUsage when one is below what is used, unless forced."""
     wanted = {name: value for name, value in wanted.items() if name in RESOURCES}
     if not force:

@@ -166,7 +166,7 @@ def find_networks(svc: Compute, ctx: Context, wanted: NewServer) -> list[dict[st
     """The cards of the server as (network, port, address) each. NetworkUnusable, PortUnusable, NetworkAmbiguous, ..."""
     if wanted.networks == "none":
         return []
-    if wanted.networks is None or wanted.networks == "auto":
+    if wanted.networks is None or isinstance(wanted.networks, str):
         available = svc.networks.available(ctx)
         if len(available) > 1:
             raise errors.NetworkAmbiguous()
@@ -356,7 +356,9 @@ def list_(
 # ------------------------------------------------------------------------------------------------------------ changing
 
 
-def change(svc: Compute, ctx: Context, server_id: str, make: Callable[[Server], dict[str, Any]], notify: bool = True) -> Server:
+def change(
+    svc: Compute, ctx: Context, server_id: str, make: Callable[[Server], dict[str, Any]], notify: bool = True
+) -> Server:
     """Read a server, have `make` say which columns become what, write that if nobody changed it meanwhile."""
 
     @retried
@@ -397,7 +399,9 @@ def update(svc: Compute, ctx: Context, server_id: str, values: Mapping[str, Any]
     return change(svc, ctx, server_id, make)
 
 
-def set_metadata(svc: Compute, ctx: Context, server_id: str, items: Mapping[str, str], *, replace_all: bool) -> dict[str, str]:
+def set_metadata(
+    svc: Compute, ctx: Context, server_id: str, items: Mapping[str, str], *, replace_all: bool
+) -> dict[str, str]:
     """Add or replace metadata items; all there are then. MetadataQuota."""
     limits = quotas.limits(svc, ctx.project_id or "")
 

@@ -56,7 +56,9 @@ def _provider(p: Provider, version: tuple[int, int]) -> dict[str, Any]:
         "generation": p.generation,
         "links": [{"rel": rel, "href": base if rel == "self" else f"{base}/{rel}"} for rel in rels],
     }
-    return {**shown, "root_provider_uuid": p.root_id, "parent_provider_uuid": p.parent_id} if version >= (1, 14) else shown
+    return (
+        {**shown, "root_provider_uuid": p.root_id, "parent_provider_uuid": p.parent_id} if version >= (1, 14) else shown
+    )
 
 
 def provider_list(req: Request) -> Reply:
@@ -396,7 +398,9 @@ def allocations_show(req: Request, consumer_id: str) -> Reply:
     """Show what a consumer holds."""
     held = logic.allocations_of(req.svc, consumer_id)
     body: dict[str, Any] = {
-        "allocations": {p: {"generation": generation, "resources": dict(a)} for p, (generation, a) in held.providers.items()}
+        "allocations": {
+            p: {"generation": generation, "resources": dict(a)} for p, (generation, a) in held.providers.items()
+        }
     }
     if held.consumer is not None and held.providers:
         if req.version >= (1, 12):
@@ -484,7 +488,9 @@ _CANDIDATE_QUERY = re.compile(
 def _known(req: Request, pattern: re.Pattern[str]) -> None:
     unknown = [name for name in req.query if not pattern.match(name)]
     if unknown:
-        raise BadRequest(f"Invalid query string parameters: Additional properties are not allowed ({unknown[0]!r} was unexpected)")
+        raise BadRequest(
+            f"Invalid query string parameters: Additional properties are not allowed ({unknown[0]!r} was unexpected)"
+        )
 
 
 def parse_groups(req: Request, *, only_unnumbered: bool = False) -> list[Group]:
@@ -558,13 +564,13 @@ def candidates(req: Request) -> Reply:
     numbered = [g for g in groups if g.suffix]
     group_policy = req.query_one("group_policy")
     if len(numbered) > 1 and group_policy not in ("none", "isolate") and req.version < (1, 36):
-        raise BadRequest('The "group_policy" parameter is required when specifying more than one "resources{N}" parameter.')
+        raise BadRequest(
+            'The "group_policy" parameter is required when specifying more than one "resources{N}" parameter.'
+        )
     limit = req.query_one("limit")
     if limit is not None and not (limit.isdigit() and int(limit) > 0):
         raise BadRequest("Invalid query string parameters: limit must be a positive integer.")
-    found = logic.candidates(
-        req.svc, groups, isolate=group_policy == "isolate", limit=int(limit) if limit else None
-    )
+    found = logic.candidates(req.svc, groups, isolate=group_policy == "isolate", limit=int(limit) if limit else None)
     asked = {name for group in groups for name in group.resources}
     return fresh(req, {
         "allocation_requests": [_request(c, req.version) for c in found.found],
@@ -606,4 +612,3 @@ def _summary(p: Provider, found: logic.Candidates, asked: set[str], version: tup
     if version >= (1, 29):
         shown |= {"root_provider_uuid": p.root_id, "parent_provider_uuid": p.parent_id}
     return shown
-

@@ -121,7 +121,9 @@ def set_inventories(
         for name, figures in wanted.items():
             new = Inventory(found.id, name, **figures)
             if new.reserved > new.total:
-                raise BadRequest(f"Unable to update inventory for resource provider {provider_id}: reserved exceeds total.")
+                raise BadRequest(
+                    f"Unable to update inventory for resource provider {provider_id}: reserved exceeds total."
+                )
             db.set_inventory(conn, new)
         found = _bump(conn, found)
         return found, sorted(db.inventories(conn, [found.id]), key=lambda i: i.resource_class)
@@ -157,7 +159,7 @@ class Wanted:
 
 @retried
 def set_allocations(svc: Compute, wanted: Sequence[Wanted]) -> None:
-    """Make consumers hold what is wanted, all or none. PlacementConflict when there is no room or a consumer changed."""
+    """Make consumers hold what is wanted, all or none. PlacementConflict without room or when a consumer changed."""
     with svc.api_db.write() as conn:
         for one in wanted:
             check_classes(conn, [name for amounts in one.providers.values() for name in amounts])
@@ -194,7 +196,8 @@ def _check_consumer(conn: sa.Connection, one: Wanted) -> None:
         return
     if (held is None) != (one.generation is None) or (held is not None and held.generation != one.generation):
         raise errors.PlacementConflict(
-            reason=f"consumer generation conflict - expected {held.generation if held else 'null'} but got {one.generation}"
+            reason="consumer generation conflict - "
+            f"expected {held.generation if held else 'null'} but got {one.generation}"
         )
 
 
@@ -297,7 +300,11 @@ def candidates(svc: Compute, groups: Sequence[Group], *, isolate: bool, limit: i
     found: list[Candidate] = []
     for members in trees.values():
         options = [
-            [p for p in members if fits(g, p, stock.get(p.id, {}), traits.get(p.id, set()), aggregates.get(p.id, set()))]
+            [
+                p
+                for p in members
+                if fits(g, p, stock.get(p.id, {}), traits.get(p.id, set()), aggregates.get(p.id, set()))
+            ]
             for g in groups
         ]
         found += _combine(groups, options, stock, isolate)
@@ -310,7 +317,10 @@ def candidates(svc: Compute, groups: Sequence[Group], *, isolate: bool, limit: i
 
 
 def _combine(
-    groups: Sequence[Group], options: Sequence[Sequence[Provider]], stock: Mapping[str, Mapping[str, Inventory]], isolate: bool
+    groups: Sequence[Group],
+    options: Sequence[Sequence[Provider]],
+    stock: Mapping[str, Mapping[str, Inventory]],
+    isolate: bool,
 ) -> list[Candidate]:
     ways: list[dict[str, tuple[str, Mapping[str, int]]]] = [{}]
     for group, providers in zip(groups, options, strict=True):

@@ -32,7 +32,9 @@ _FIGURES: dict[str, Schema] = {
     "step_size": AMOUNT,
     "allocation_ratio": {"type": "number", "minimum": 0, "maximum": 3.40282e38},
 }
-INVENTORY = schema.obj({**_FIGURES, "resource_provider_generation": GENERATION}, ["resource_provider_generation", "total"])
+INVENTORY = schema.obj(
+    {**_FIGURES, "resource_provider_generation": GENERATION}, ["resource_provider_generation", "total"]
+)
 INVENTORY_POST = schema.obj(
     {**_FIGURES, "resource_provider_generation": GENERATION, "resource_class": CLASS}, ["resource_class", "total"]
 )
@@ -84,10 +86,14 @@ def many_allocations(version: tuple[int, int]) -> Schema:
 
 
 TRAITS = schema.obj(
-    {"traits": schema.array(schema.string(1, 255, pattern=r"^[A-Z0-9_]+$"), unique=True), "resource_provider_generation": GENERATION},
+    {
+        "traits": schema.array(schema.string(1, 255, pattern=r"^[A-Z0-9_]+$"), unique=True),
+        "resource_provider_generation": GENERATION,
+    },
     ["traits", "resource_provider_generation"],
 )
 AGGREGATES_119 = schema.obj(
-    {"aggregates": AGGREGATES, "resource_provider_generation": GENERATION}, ["aggregates", "resource_provider_generation"]
+    {"aggregates": AGGREGATES, "resource_provider_generation": GENERATION},
+    ["aggregates", "resource_provider_generation"],
 )
 CLASS_POST = schema.obj({"name": CUSTOM}, ["name"])

@@ -70,7 +70,8 @@ class SchedulerManager:
 
     def _book(self, chosen: Host, wanted: Request) -> None:
         stock = {
-            name: Stock(s.capacity, s.used + wanted.amounts.get(name, 0), s.max_unit) for name, s in chosen.stock.items()
+            name: Stock(s.capacity, s.used + wanted.amounts.get(name, 0), s.max_unit)
+            for name, s in chosen.stock.items()
         }
         booked = replace(chosen, stock=stock, servers=chosen.servers + 1, busy=chosen.busy + 1)
         self._hosts = [booked if host is chosen else host for host in self._hosts]

@@ -228,7 +228,8 @@ def suits_hints(host: Host, request: Request) -> str | None:
 
 
 FILTERS: tuple[Filter, ...] = (
-    is_wanted, is_enabled, is_up, in_zone, admits_project, suits_image, suits_flavor, suits_group, suits_hints, has_room,
+    is_wanted, is_enabled, is_up, in_zone, admits_project, suits_image, suits_flavor, suits_group, suits_hints,
+    has_room,
 )  # fmt: skip
 
 

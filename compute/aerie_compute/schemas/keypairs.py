@@ -26,7 +26,11 @@ KEYPAIR_292 = Resource(
     "keypair",
     "keypairs",
     [
-        Field("name", schema.string(1, 255, pattern=r"^[a-zA-Z0-9@. _-]*[a-zA-Z0-9@._-][a-zA-Z0-9@. _-]*$"), create="required"),
+        Field(
+            "name",
+            schema.string(1, 255, pattern=r"^[a-zA-Z0-9@. _-]*[a-zA-Z0-9@._-][a-zA-Z0-9@. _-]*$"),
+            create="required",
+        ),
         Field("type", schema.enum("ssh", "x509"), create=True, default="ssh"),
         Field("public_key", schema.string(1, 16384), create="required"),
         Field("user_id", schema.string(1, 255), create=True),
@@ -37,7 +41,11 @@ KEYPAIR_292 = Resource(
 
 def short(keypair: Keypair, version: tuple[int, int]) -> dict[str, object]:
     """As lists and creates show it."""
-    shown: dict[str, object] = {"name": keypair.name, "public_key": keypair.public_key, "fingerprint": keypair.fingerprint}
+    shown: dict[str, object] = {
+        "name": keypair.name,
+        "public_key": keypair.public_key,
+        "fingerprint": keypair.fingerprint,
+    }
     return {**shown, "type": keypair.type} if version >= (2, 2) else shown
 
 

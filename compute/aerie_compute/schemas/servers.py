@@ -22,7 +22,9 @@ from aerie_compute.logic.guests import guest_name
 
 DISK_CONFIG = schema.enum("AUTO", "MANUAL")
 NAME = schema.string(1, 255, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$")
-HOSTNAME = schema.string(1, 255, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$")
+HOSTNAME = schema.string(
+    1, 255, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$"
+)
 METADATA = schema.obj(patterns={r"^[a-zA-Z0-9\-_:. ]{1,255}$": schema.string(0, 255)})
 TAG = schema.string(1, 60, pattern=r"^[^,/]*$")
 TAGS = schema.array(TAG, max=50)
@@ -209,8 +211,16 @@ ADMIN = Resource(
         Field("OS-EXT-SRV-ATTR:reservation_id", since="2.3", read="reservation_id"),
         Field("OS-EXT-SRV-ATTR:launch_index", since="2.3", read="launch_index"),
         Field("OS-EXT-SRV-ATTR:hostname", since="2.3", read="hostname"),
-        Field("OS-EXT-SRV-ATTR:kernel_id", since="2.3", read=lambda s, ctx: s.spec["image"]["properties"].get("kernel_id", "")),
-        Field("OS-EXT-SRV-ATTR:ramdisk_id", since="2.3", read=lambda s, ctx: s.spec["image"]["properties"].get("ramdisk_id", "")),
+        Field(
+            "OS-EXT-SRV-ATTR:kernel_id",
+            since="2.3",
+            read=lambda s, ctx: s.spec["image"]["properties"].get("kernel_id", ""),
+        ),
+        Field(
+            "OS-EXT-SRV-ATTR:ramdisk_id",
+            since="2.3",
+            read=lambda s, ctx: s.spec["image"]["properties"].get("ramdisk_id", ""),
+        ),
         Field("OS-EXT-SRV-ATTR:root_device_name", since="2.3", read=lambda s, ctx: "/dev/vda"),
     ],
 )
@@ -252,9 +262,14 @@ def action(name: str, inner: Schema | None = None) -> Schema:
 
 
 REBOOT = action("reboot", schema.obj({"type": {"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]}}, ["type"]))
-RESIZE = action("resize", schema.obj({"flavorRef": {"type": ["string", "integer"]}, "OS-DCF:diskConfig": DISK_CONFIG}, ["flavorRef"]))
+RESIZE = action(
+    "resize",
+    schema.obj({"flavorRef": {"type": ["string", "integer"]}, "OS-DCF:diskConfig": DISK_CONFIG}, ["flavorRef"]),
+)
 CREATE_IMAGE = action("createImage", schema.obj({"name": NAME, "metadata": METADATA}, ["name"]))
-CONSOLE_OUTPUT = action("os-getConsoleOutput", schema.obj({"length": schema.any_of(schema.integer(-1, text=True), {"type": "null"})}))
+CONSOLE_OUTPUT = action(
+    "os-getConsoleOutput", schema.obj({"length": schema.any_of(schema.integer(-1, text=True), {"type": "null"})})
+)
 CHANGE_PASSWORD = action("changePassword", schema.obj({"adminPass": schema.string(max=None)}, ["adminPass"]))
 RESET_STATE = action("os-resetState", schema.obj({"state": schema.enum("active", "error")}, ["state"]))
 GROUP = schema.obj({"name": schema.string(1, 255)}, ["name"])

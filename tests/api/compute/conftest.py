@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 import requests
-from servers import MariaDB
 
 from aerie_common import service
 from aerie_common.cmd import db as schemas
 from aerie_common.cmd.all_in_one import AllInOne
 from aerie_compute.container import Compute
+from servers import MariaDB
 
 NUMBERS = itertools.count(1)
 LATEST = "2.96"
@@ -134,7 +134,10 @@ class Cloud:
         default = {"name": "Default"}
         body = {
             "auth": {
-                "identity": {"methods": ["password"], "password": {"user": {"name": user, "domain": default, "password": password}}},
+                "identity": {
+                    "methods": ["password"],
+                    "password": {"user": {"name": user, "domain": default, "password": password}},
+                },
                 "scope": {"project": {"name": project, "domain": default}},
             }
         }

@@ -46,7 +46,9 @@ def test_a_server_lives_and_leaves_nothing(cloud: Any, owner: Any) -> None:
         assert servers.user_data(conn, server["id"]) is None
     story = owner.get(f"/servers/{server['id']}/os-instance-actions")["instanceActions"]
     assert [a["action"] for a in story] == ["delete", "create"]
-    events = owner.get(f"/servers/{server['id']}/os-instance-actions/{story[1]['request_id']}")["instanceAction"]["events"]
+    events = owner.get(f"/servers/{server['id']}/os-instance-actions/{story[1]['request_id']}")["instanceAction"][
+        "events"
+    ]
     assert [e["event"] for e in events][-1] == "compute__do_build_and_run_instance"
     assert {e["result"] for e in events} == {"Success"}
 
@@ -162,7 +164,9 @@ def test_cards_come_and_go(owner: Any) -> None:
 
 
 def test_a_port_of_ones_own_survives_the_server(owner: Any) -> None:
-    port = owner.post("/ports", {"port": {"network_id": owner.network["id"], "name": "mine"}}, 201, service="network")["port"]
+    port = owner.post("/ports", {"port": {"network_id": owner.network["id"], "name": "mine"}}, 201, service="network")[
+        "port"
+    ]
     server = owner.server(networks=[{"port": port["id"]}])
     assert server["addresses"]["net"][0]["addr"] == port["fixed_ips"][0]["ip_address"]
     owner.boot("second", 409, networks=[{"port": port["id"]}])
@@ -184,7 +188,11 @@ def test_floating_address_is_shown(cloud: Any, owner: Any) -> None:
     server = owner.server()
     inner = owner.get(f"/subnets?network_id={owner.network['id']}", service="network")["subnets"][0]
     owner.call(
-        "PUT", f"/routers/{router['id']}/add_router_interface", {"subnet_id": inner["id"]}, expect=200, service="network"
+        "PUT",
+        f"/routers/{router['id']}/add_router_interface",
+        {"subnet_id": inner["id"]},
+        expect=200,
+        service="network",
     )
     [port] = owner.get(f"/ports?device_id={server['id']}", service="network")["ports"]
     body = {"floatingip": {"floating_network_id": public["id"], "port_id": port["id"]}}
@@ -256,7 +264,9 @@ def test_metadata_tags_addresses(owner: Any) -> None:
 
 
 def test_security_groups_of_a_server(owner: Any) -> None:
-    group = owner.post("/security-groups", {"security_group": {"name": "web"}}, 201, service="network")["security_group"]
+    group = owner.post("/security-groups", {"security_group": {"name": "web"}}, 201, service="network")[
+        "security_group"
+    ]
     server = owner.server(security_groups=[{"name": "web"}])
     [port] = owner.get(f"/ports?device_id={server['id']}", service="network")["ports"]
     assert port["security_groups"] == [group["id"]] and server["security_groups"] == [{"name": "web"}]
@@ -291,7 +301,9 @@ def test_many_at_once(cloud: Any, owner: Any) -> None:
 
 
 def test_server_groups_spread(cloud: Any, owner: Any) -> None:
-    group = owner.post("/os-server-groups", {"server_group": {"name": "g", "policy": "anti-affinity"}}, 200)["server_group"]
+    group = owner.post("/os-server-groups", {"server_group": {"name": "g", "policy": "anti-affinity"}}, 200)[
+        "server_group"
+    ]
     body = {
         "server": {"name": "one", "flavorRef": cloud.flavor["id"], "imageRef": cloud.image["id"], "networks": "none"},
         "os:scheduler_hints": {"group": group["id"]},

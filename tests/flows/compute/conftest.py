@@ -52,7 +52,9 @@ class NetworkApi:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def json(self, method: str, path: str, ctx: Context | None = None, *, body: Any = None, as_user: bool = False) -> Any:
+    def json(
+        self, method: str, path: str, ctx: Context | None = None, *, body: Any = None, as_user: bool = False
+    ) -> Any:
         request = webob.Request.blank("/v2.0" + path, method=method)
         request.headers["X-Auth-Token"] = self._world.network_admin.token
         if body is not None:
@@ -115,7 +117,9 @@ class Agents:
     def __init__(self, manager: AgentManager) -> None:
         self._manager = manager
 
-    def converge(self, ctx: Context, host: str, *, op_id: str, server_id: str, goal: Goal, spec: Any = None, args: Any = None) -> None:
+    def converge(
+        self, ctx: Context, host: str, *, op_id: str, server_id: str, goal: Goal, spec: Any = None, args: Any = None
+    ) -> None:
         assert host == HOST
         self._manager.submit(ctx, op_id=op_id, server_id=server_id, goal=goal, spec=spec, args=args or {})
 
@@ -137,7 +141,11 @@ class World:
         self.images = PretendedImages()
         self.conductor = Conductor(self.svc)
         self.manager = AgentManager(
-            host=HOST, driver=self.driver, conductor=Calls(self.conductor), images=self.images, snapshots=directory / "snapshots"
+            host=HOST,
+            driver=self.driver,
+            conductor=Calls(self.conductor),
+            images=self.images,
+            snapshots=directory / "snapshots",
         )
         networks = Networks.__new__(Networks)
         Networks.__init__(networks, {"network": NetworkApi(self)})  # type: ignore[arg-type]
@@ -186,7 +194,9 @@ class World:
         """Ports of servers, without what the network service changes by itself."""
         reply = self.network.call("GET", "/v2.0/ports", by=self.network_admin, expect=200)
         names = ("id", "device_id", "device_owner", "binding:host_id")
-        return sorted([p[n] for n in names] for p in reply.json["ports"] if not p["device_owner"].startswith("network:"))
+        return sorted(
+            [p[n] for n in names] for p in reply.json["ports"] if not p["device_owner"].startswith("network:")
+        )
 
     def rows(self, table: sa.Table, *names: str) -> list[Any]:
         database = self.svc.api_db if table.metadata is tables.API else self.svc.db
@@ -212,8 +222,9 @@ class World:
         return {
             "flavor": {"id": "f1", "name": "small", "vcpus": 1, "memory_mb": 64, "root_gb": 1, "ephemeral_gb": 0,
                        "swap": 0, "rxtx_factor": 1.0, "extra_specs": {}},
-            "image": {"id": str(uuid.uuid4()), "name": "i", "disk_format": "raw", "container_format": "bare", "size": 4096,
-                      "virtual_size": 4096, "hash_algo": "", "hash_value": "", "checksum": None, "min_disk": 0,
+            "image": {"id": str(uuid.uuid4()), "name": "i", "disk_format": "raw", "container_format": "bare",
+                      "size": 4096, "virtual_size": 4096,
+                      "hash_algo": "", "hash_value": "", "checksum": None, "min_disk": 0,
                       "min_ram": 0, "properties": {}},
             "config_drive": False, "networks": [{"network_id": self.network_id}], "security_groups": ["default"],
         }  # fmt: skip

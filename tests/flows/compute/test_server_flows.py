@@ -143,7 +143,12 @@ def test_attach(world: Any, scenario: Any) -> None:
         taken = iter([before])
         check(
             scenario,
-            Case(world.svc.db, world.svc, lambda flow: start(world, flow, **given), lambda: next(taken, None) or world.snapshot()),
+            Case(
+                world.svc.db,
+                world.svc,
+                lambda flow: start(world, flow, **given),
+                lambda: next(taken, None) or world.snapshot(),
+            ),
         )
 
 
@@ -182,7 +187,9 @@ def test_delete_wins_over_a_build(world: Any, step: str) -> None:
             with world.svc.db.write() as conn:
                 if servers.begin_delete(conn, SERVER):
                     after = F.cancel(conn, SERVER)
-                    F.start(conn, SERVER_DELETE, SERVER, {"asked_at": isoformat_micros(utcnow())}, world.ctx, after=after)
+                    F.start(
+                        conn, SERVER_DELETE, SERVER, {"asked_at": isoformat_micros(utcnow())}, world.ctx, after=after
+                    )
             return result
 
         return do
