@@ -135,7 +135,7 @@ def transport_url(rabbitmq: RabbitMQ) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[StackHost]:
-    """A whole cloud with real guests, made by devstack/stack.sh in a sandbox; shared by the run's e2e and fault tests."""
+    """A whole cloud with real guests, made by devstack/stack.sh in a sandbox; e2e and fault tests share it."""
     if os.geteuid() != 0:
         pytest.fail("these tests make namespaces and guests: run them as root")
     host = StackHost(Path(os.environ.get("ARTIFACTS", "artifacts")).resolve() / "stack")

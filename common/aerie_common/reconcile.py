@@ -82,7 +82,8 @@ class Reconciler:
         except Exception as error:
             self.failures += 1
             self.last_error = f"{type(error).__name__}: {error}"
-            expected = isinstance(error, (DBConnectionError, MessageDeliveryFailure, ServiceUnavailable))  # the text says it all
+            # The text of these says it all.
+            expected = isinstance(error, (DBConnectionError, MessageDeliveryFailure, ServiceUnavailable))
             text = "Reconciler %s failed (%d in a row): %s"
             LOG.error(text, self.name, self.failures, self.last_error, exc_info=not expected)
             return False

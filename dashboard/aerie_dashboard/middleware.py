@@ -56,7 +56,7 @@ def _to_login(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def signed_in(get_response: View) -> View:
-    """Give the request its `cloud`; without a valid login go to the login page. A refusal becomes a page that says why."""
+    """Give the request its `cloud`; without a valid login go to the login page. A refusal becomes a page of its own."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if request.path.startswith(OPEN_PATHS):
@@ -108,6 +108,6 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 def _projects(request: HttpRequest) -> list[dict[str, Any]]:
     """For the chooser; empty when identity refuses, since the page that tells so has the same frame."""
     try:
-        return request.cloud.projects()
+        return list(request.cloud.projects())
     except CloudError:
         return []

@@ -143,7 +143,7 @@ class Bench:
         show = lambda value: "-" if value is None else f"{value:,.1f}"  # noqa: E731
         print(f"{title:<42}{show(row['per_second']):>10}{show(known.get('per_second')):>11}"
               f"{show(row['p50_ms']):>11}{show(known.get('p50_ms')):>11}"
-              f"{known.get('target', ''):>16}{'  errors: ' + str(len(errors)) + ' ' + errors[0][:120] if errors else ''}",
+              f"{known.get('target', ''):>16}{f'  {len(errors)} errors: {errors[0][:120]}' if errors else ''}",
               flush=True)  # fmt: skip
 
     def load(self, title: str, task: Task, count: int, users: int = 1, *, silent: bool = False) -> list[Any]:
@@ -248,11 +248,12 @@ class Bench:
         for users in (1, 8):
             self.load(f"token issue, password c{users}", lambda c, _: bool(self.cloud.issue(c)), 40 * users, users)
         subject = self.cloud.issue(self.client)[0]["X-Subject-Token"]
+
+        def validate(c: Client, _: int) -> None:
+            c.call("GET", "identity", "/auth/tokens", headers={"X-Subject-Token": subject})
+
         for users in (1, 8):
-            task: Task = lambda c, _: bool(
-                c.call("GET", "identity", "/auth/tokens", headers={"X-Subject-Token": subject})
-            )  # noqa: E731
-            self.load(f"token validate c{users}", task, 300 * users, users)
+            self.load(f"token validate c{users}", validate, 300 * users, users)
         self.reads("projects list", "identity", "/projects")
 
     def images(self) -> None:

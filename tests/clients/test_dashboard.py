@@ -29,7 +29,8 @@ def site(clouds_yaml: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder, port = tmp_path_factory.mktemp("dashboard"), free_port()
     auth_url = yaml.safe_load(clouds_yaml.read_text())["clouds"]["aerie"]["auth"]["auth_url"]
     (folder / "dashboard.conf").write_text(
-        f"[api]\nlisten = 127.0.0.1\nport = {port}\n[keystone_authtoken]\nauth_url = {auth_url}\n[dashboard]\nsecret_key = test\n"
+        f"[api]\nlisten = 127.0.0.1\nport = {port}\n[keystone_authtoken]\nauth_url = {auth_url}\n"
+        "[dashboard]\nsecret_key = test\n"
     )
     command = [str(Path(sys.executable).with_name("aerie")), "run", "dashboard", "--config-dir", str(folder)]
     with (folder / "log").open("w") as log:

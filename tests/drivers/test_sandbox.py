@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from servers import SANDBOX, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts are for root")

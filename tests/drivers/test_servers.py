@@ -7,6 +7,7 @@ from pathlib import Path
 
 import kombu
 import pytest
+
 from servers import MariaDB, Memcached, PowerDNS, RabbitMQ, ServerError, free_port, tcp_open
 
 

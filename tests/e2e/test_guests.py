@@ -10,7 +10,7 @@ import pytest
 
 from stack import StackHost, wait
 
-SSH = "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=5 -o BatchMode=yes -i /root/e2e.key"
+SSH = "ssh -i /root/e2e.key -oBatchMode=yes -oConnectTimeout=5 -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null"
 
 
 def console(stack: StackHost, server: str) -> str:
@@ -33,7 +33,8 @@ def guest(stack: StackHost) -> Iterator[dict[str, str]]:
     stack.openstack("security", "group", "create", "e-group")
     stack.openstack("keypair", "create", "--public-key", "/root/e2e.key.pub", "e-key")
     made = stack.json(
-        "server", "create", "--image", "aerie-guest", "--flavor", "std-tiny-1", "--network", "e-net", "--key-name", "e-key",
+        "server", "create", "--image", "aerie-guest", "--flavor", "std-tiny-1", "--network", "e-net",
+        "--key-name", "e-key",
         "--security-group", "e-group", "--user-data", "/root/user-data", "--wait", "e-one",
     )  # fmt: skip
     assert made["status"] == "ACTIVE", made
@@ -66,7 +67,8 @@ def test_nothing_passes_without_a_rule_and_everything_asked_for_with_it(
 
 def test_a_second_guest_reaches_the_first_by_address_and_by_name(stack: StackHost, guest: dict[str, str]) -> None:
     made = stack.json(
-        "server", "create", "--image", "aerie-guest", "--flavor", "std-tiny-1", "--network", "e-net", "--key-name", "e-key",
+        "server", "create", "--image", "aerie-guest", "--flavor", "std-tiny-1", "--network", "e-net",
+        "--key-name", "e-key",
         "--security-group", "e-group", "--wait", "e-two",
     )  # fmt: skip
     two = next(a for a in made["addresses"]["e-net"])
@@ -114,8 +116,8 @@ def test_own_records_resolve_in_two_seconds(stack: StackHost) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "status", "state"), [("stop", "SHUTOFF", "shut off"), ("start", "ACTIVE", "running"), ("pause", "PAUSED", "paused"),
-                                  ("unpause", "ACTIVE", "running")]
+    ("verb", "status", "state"), [("stop", "SHUTOFF", "shut off"), ("start", "ACTIVE", "running"),
+                                  ("pause", "PAUSED", "paused"), ("unpause", "ACTIVE", "running")]
 )  # fmt: skip
 def test_power(stack: StackHost, guest: dict[str, str], verb: str, status: str, state: str) -> None:
     stack.openstack("server", verb, "e-one")

@@ -24,7 +24,8 @@ devstack/stack.sh > /out/second
 openstack server show demo -f value -c status | grep -qx ACTIVE
 address=$(openstack floating ip list -f value -c 'Floating IP Address')
 ping -c 2 -W 2 "$address"
-ssh -i devstack/.state/demo.key -o StrictHostKeyChecking=no -o ConnectTimeout=60 -o BatchMode=yes "root@$address" hostname | grep -qx demo
+options=(-i devstack/.state/demo.key -o StrictHostKeyChecking=no -o ConnectTimeout=60 -o BatchMode=yes)
+ssh "${options[@]}" "root@$address" hostname | grep -qx demo
 aerie status
 
 # The daemons come back by themselves, and the guest does not notice.

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+
 from stack import StackHost, wait
 
 DEMO_PING = "ping -c 1 -W 2"

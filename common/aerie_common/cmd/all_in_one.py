@@ -179,7 +179,7 @@ def run(args: argparse.Namespace) -> int:
     if args.clouds_yaml:
         args.clouds_yaml.write_text(text)
     print(
-        f"# The cloud is up after {time.monotonic() - began:.1f} s; its files and log are in {state}. Stop it with Ctrl-C."
+        f"# The cloud is up after {time.monotonic() - began:.1f} s; its files and log are in {state}. Ctrl-C stops it."
     )
     print(f"# Save this as clouds.yaml, then: openstack --os-cloud aerie server list\n{text}", flush=True)
     done.wait()

@@ -61,7 +61,9 @@ class Api:
         svc.conf.set_override("response_validation", "error", group="api")
         self.app = pipeline.build(svc)
 
-    def caller(self, *roles: str, project_id: str | None = None, user_id: str | None = None, name: str = "somebody") -> Caller:
+    def caller(
+        self, *roles: str, project_id: str | None = None, user_id: str | None = None, name: str = "somebody"
+    ) -> Caller:
         """Somebody with these roles (and what they imply) in a project, a new one when none is given."""
         implied = {"admin": ("admin", "manager", "member", "reader"), "manager": ("manager", "member", "reader"),
                    "member": ("member", "reader")}  # fmt: skip
@@ -91,7 +93,7 @@ class Api:
         version: str | None = None,
         expect: int | None = None,
     ) -> webob.Response:
-        """One request. version: the microversion. expect: the status it must have (the reply is shown when it has not)."""
+        """One request. version: the microversion. expect: the status it must have (else the reply is shown)."""
         request = webob.Request.blank(path, method=method)
         if body is not None:
             request.body = body if isinstance(body, bytes) else orjson.dumps(body)

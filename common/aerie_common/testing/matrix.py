@@ -52,7 +52,7 @@ def verdict(status: int) -> str:
 
 
 def lines(table: Table, personas: Sequence[str], prepare: Callable[[Operation], Attempt], call: Call) -> Iterator[str]:
-    """One line per operation. `prepare` makes objects to work on, afresh for each try of a row that changes something."""
+    """One line per operation. `prepare` makes objects to work on, afresh for each try of a row that changes them."""
     for op in table.operations:
         attempt: Attempt | None = None
         found: list[str] = []

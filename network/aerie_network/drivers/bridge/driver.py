@@ -56,7 +56,7 @@ class BridgeDriver(base.NetworkDriver):
         self._bridges: dict[str, Link] = {}
         self._ports: dict[str, _Known] = {}
         self._devices: dict[str, str] = {}  # port id -> tap
-        self._chains: dict[str, rules.PortChains] = {}  # device -> loaded rules
+        self._filtered: dict[str, firewall.FilteredPort] = {}  # device -> what is loaded
         self._compiled: dict[str, tuple[object, tuple[list[str], firewall.FilteredPort]]] = {}
         self._served: dict[str, tuple[object, dhcp.Served, base.Outcome]] = {}
         self._routed: dict[str, tuple[object, router.Routed, base.Outcome]] = {}
@@ -139,6 +139,7 @@ class BridgeDriver(base.NetworkDriver):
     # -------------------------------------------------------------------------------------------------- ports
 
     def _ensure_ports(self, state: base.HostState, whole: bool) -> None:
+        self._remove_ports(state, whole)  # before their filters
         outcomes: dict[str, base.Outcome] = {}
         notes: dict[str, str] = {}
         bad_sets, shrunk = self._sets.load(state.address_sets, whole)
@@ -148,30 +149,52 @@ class BridgeDriver(base.NetworkDriver):
             compiled, reason = self._guard(f"port {port.id}", self._compile, port, state, set(bad_sets))
             if compiled is None:
                 outcomes[port.id] = base.Outcome(base.ERROR, port.revision, reason)
-            elif port.port_security:
-                rules, item = compiled
-                spoof[port.device], filtered[port.device] = rules, item
-                notes[port.id] = "; ".join(item.chains.refused)
-        zones = {
-            self._segments.bridge_of(network): network.id
-            for network in state.networks.values()
-            if network.id in self._bridges and not self._segments.mapped(network)
-        }
-        with futures.ThreadPoolExecutor(1) as pool:  # the two filters know nothing of each other
-            spoofed = pool.submit(self._antispoof.apply, spoof, whole)
-            failed = self._firewall.apply(filtered, zones, whole)
-        failed |= spoofed.result()
-        self._sets.prune(state.address_sets)
-        self._end_connections(filtered, shrunk)
+                known = self._compiled.get(port.id)
+                if known is None:
+                    self._close(port)
+                    continue
+                compiled = known[1]  # what held before holds on: no filters at all would be worse than old ones
+            if port.port_security:
+                spoof[port.device], filtered[port.device] = compiled
+                notes[port.id] = "; ".join(compiled[1].chains.refused)
+        failed = self._filter(state, spoof, filtered, shrunk, whole)
         for port in state.ports.values():
-            if port.id not in outcomes:
-                outcomes[port.id] = self._ensure_port(
-                    port, state, failed.get(port.device), notes.get(port.id, ""), whole
-                )
-        self._remove_ports(state, whole)
+            if port.device in failed:
+                outcomes[port.id] = base.Outcome(base.ERROR, port.revision, failed[port.device])
+                self._close(port)
+            elif port.id not in outcomes:
+                outcomes[port.id] = self._ensure_port(port, state, notes.get(port.id, ""), whole)
         self._ports = {
             port.id: _Known((port, self._index(port.network_id)), outcomes[port.id]) for port in state.ports.values()
         }
+
+    def _filter(
+        self,
+        state: base.HostState,
+        spoof: dict[str, list[str]],
+        filtered: dict[str, firewall.FilteredPort],
+        shrunk: set[str],
+        whole: bool,
+    ) -> dict[str, str]:
+        """Loads the filters of all ports; returns device -> reason for those that could not be."""
+        present = [network for network in state.networks.values() if network.id in self._bridges]
+        mapped = {self._segments.bridge_of(network) for network in present if self._segments.mapped(network)}
+        zones = {
+            self._segments.bridge_of(network): network.id for network in present if not self._segments.mapped(network)
+        }
+        with futures.ThreadPoolExecutor(1) as pool:  # the two filters know nothing of each other
+            spoofed = pool.submit(self._antispoof.apply, spoof, whole)
+            failed = self._firewall.apply(filtered, zones, mapped, whole)
+        failed |= spoofed.result()
+        self._sets.prune(state.address_sets)
+        self._end_connections(filtered, shrunk)
+        return failed
+
+    def _close(self, port: base.Port) -> None:
+        """Takes a port that cannot be filtered out of service, if it is there at all."""
+        link, _ = self._guard(f"port {port.id}", self._links.get, port.device)
+        if link is not None and link.alias == _PORT_ALIAS + port.id:
+            self._guard(f"port {port.id}", self._links.set_down, port.device)
 
     def _index(self, network_id: str) -> int:
         bridge = self._bridges.get(network_id)
@@ -203,11 +226,7 @@ class BridgeDriver(base.NetworkDriver):
         item = firewall.FilteredPort(port, chains, bridge, self._segments.mapped(network))
         return antispoof.compile_port(port), item
 
-    def _ensure_port(
-        self, port: base.Port, state: base.HostState, failure: str | None, note: str, whole: bool
-    ) -> base.Outcome:
-        if failure:
-            return base.Outcome(base.ERROR, port.revision, failure)
+    def _ensure_port(self, port: base.Port, state: base.HostState, note: str, whole: bool) -> base.Outcome:
         status = base.WIRED if port.admin_state_up else base.DOWN
         wanted = base.Outcome(status, port.revision, note)
         known = self._ports.get(port.id)
@@ -249,18 +268,23 @@ class BridgeDriver(base.NetworkDriver):
             del self._compiled[port_id]
 
     def _end_connections(self, filtered: dict[str, firewall.FilteredPort], shrunk: set[str]) -> None:
-        """Ends tracked connections of ports that allow less than before, so that the new rules judge them."""
+        """Ends tracked connections of ports that are gone, or allow less than before, so that new rules judge them."""
         by_zone: dict[int, list[firewall.FilteredPort]] = {}
-        for device, item in filtered.items():
-            before = self._chains.get(device)
-            narrowed = device in self._firewall.replaced and (before is None or not _covers(item.chains, before))
-            if not narrowed and not item.chains.sets & shrunk:
-                continue
+        gone = [item for device, item in self._filtered.items() if device not in filtered]
+        narrowed = [item for device, item in filtered.items() if self._narrowed(device, item, shrunk)]
+        for item in [*gone, *narrowed]:
             zone = 0 if item.mapped else firewall.zone(item.port.network_id)
             by_zone.setdefault(zone, []).append(item)
         for zone, items in by_zone.items():
             self._guard(f"connections in zone {zone}", _end, zone, items)
-        self._chains = {device: item.chains for device, item in filtered.items()}
+        self._filtered = filtered
+
+    def _narrowed(self, device: str, item: firewall.FilteredPort, shrunk: set[str]) -> bool:
+        """Whether a port allows less than before, as far as can be told."""
+        before = self._filtered.get(device)
+        if device in self._firewall.replaced and (before is None or not _covers(item.chains, before.chains)):
+            return True
+        return bool(item.chains.sets & shrunk)
 
     # --------------------------------------------------------------------------------------------------- DHCP
 

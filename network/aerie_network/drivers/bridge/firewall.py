@@ -12,7 +12,7 @@ Connections are tracked per network (conntrack zones), because tenants' addresse
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent import futures
 from dataclasses import dataclass
 
@@ -82,15 +82,17 @@ class Firewall:
         expected = {f"{hook} {chain}" for hook, chain in _HOOKS.items()} | {"PREROUTING aerie-zones"}
         return right, chains, hooks >= expected
 
-    def apply(self, wanted: Mapping[str, FilteredPort], zones: Mapping[str, str], resync: bool) -> dict[str, str]:
+    def apply(
+        self, wanted: Mapping[str, FilteredPort], zones: Mapping[str, str], mapped: Collection[str], resync: bool
+    ) -> dict[str, str]:
         """Loads the chains of the ports (by device) that differ, and removes the others.
 
-        `zones`: bridge name -> network id, for those whose connections are tracked on their own. Returns device ->
-        reason for the ports that could not be filtered.
+        `zones`: bridge name -> network id, for those whose connections are tracked on their own; `mapped`: the
+        operator's bridges in use. Returns device -> reason for the ports that could not be filtered.
         """
         self.replaced.clear()
         with futures.ThreadPoolExecutor(2) as pool:  # the families know nothing of each other
-            works = [pool.submit(self._apply, version, wanted, zones, resync) for version in (4, 6)]
+            works = [pool.submit(self._apply, version, wanted, zones, mapped, resync) for version in (4, 6)]
         self._known = True
         return {device: reason for work in works for device, reason in work.result().items()}
 
@@ -99,7 +101,12 @@ class Firewall:
             del self._common[key]
 
     def _apply(
-        self, version: int, wanted: Mapping[str, FilteredPort], zones: Mapping[str, str], resync: bool
+        self,
+        version: int,
+        wanted: Mapping[str, FilteredPort],
+        zones: Mapping[str, str],
+        mapped: Collection[str],
+        resync: bool,
     ) -> dict[str, str]:
         stray: set[str] = set()
         if resync or not self._known:
@@ -112,7 +119,7 @@ class Firewall:
             **{_chain("i", device): item.chains.into[version] for device, item in wanted.items()},
             **{_chain("o", device): item.chains.out[version] for device, item in wanted.items()},
         }
-        common = {**_dispatch(version, wanted, zones), "aerie-zones": tuple(_zones(zones))}
+        common = {**_dispatch(version, wanted, zones, mapped), "aerie-zones": tuple(_zones(zones))}
         digests = {chain: digest(lines) for chain, lines in chains.items()}
         # The common chains are edited line by line, so that their order may differ from that of a fresh load.
         digests |= {chain: digest(sorted(lines)) for chain, lines in common.items()}
@@ -218,7 +225,9 @@ def _edited(chain: str, before: tuple[str, ...], after: tuple[str, ...], text: s
     return [*lines, f"-R {chain} 1 {_label('', text).strip()}"]
 
 
-def _dispatch(version: int, wanted: Mapping[str, FilteredPort], zones: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def _dispatch(
+    version: int, wanted: Mapping[str, FilteredPort], zones: Mapping[str, str], mapped: Collection[str]
+) -> dict[str, tuple[str, ...]]:
     """The chains which hand a packet to the chains of the ports it comes from and goes to."""
     forward: list[str] = []
     inbound: list[str] = []
@@ -235,8 +244,8 @@ def _dispatch(version: int, wanted: Mapping[str, FilteredPort], zones: Mapping[s
             for cidr in _addresses(item.port, version):
                 forward.append(f"-o {item.bridge} -d {cidr} -m physdev ! --physdev-is-bridged -j {into}")
                 outbound.append(f"-o {item.bridge} -d {cidr} -j {into}")
-    bridges = sorted(set(zones) | {item.bridge for item in wanted.values()})
-    forward += [f"-i {bridge} -m physdev --physdev-is-bridged -j ACCEPT" for bridge in bridges]
+    # What is only bridged is no business of the host's own rules for routing.
+    forward += [f"-i {bridge} -m physdev --physdev-is-bridged -j ACCEPT" for bridge in sorted({*zones, *mapped})]
     # Nobody but the operator's bridges leads to the host itself.
     inbound += [f"-i {bridge} -j DROP" for bridge in sorted(zones)]
     return {"aerie-forward": tuple(forward), "aerie-input": tuple(inbound), "aerie-output": tuple(outbound)}

@@ -408,6 +408,10 @@ class Links:
         """Sets a device up, if it is not."""
         return self._ensure(self.must_get(name), up=True)
 
+    def set_down(self, name: str) -> Link:
+        """Sets a device down, if it is not."""
+        return self._ensure(self.must_get(name), up=False)
+
     def ensure_inner(self, name: str, mac: str, mtu: int) -> Link:
         """The inner end of a pair: its MAC and MTU, up."""
         return self._ensure(self.must_get(name), mac=mac, mtu=mtu, up=True)

@@ -310,6 +310,35 @@ def test_a_poison_rule_or_port_harms_only_itself(host: Host) -> None:
     assert guests[0].pings("10.1.0.11")
 
 
+def test_a_port_that_becomes_poison_keeps_its_old_filters(host: Host) -> None:
+    first, second = pair(host, PING)
+    good = host.cloud.get("ports", second.port.id)
+    pairs = (AddressPair("not an address"),)
+    host.cloud.put("ports", second.port.id, dataclasses.replace(good, allowed_address_pairs=pairs, revision=5))
+    report = host.converge()
+    assert report.ports[second.port.id].status == base.ERROR and report.ports[second.port.id].revision == 5
+    assert first.pings("10.1.0.11")
+    with second.serving(22):
+        assert first.connects("10.1.0.11", 22) is None, "still filtered"
+    # An agent that has just started knows no older filters: then the port is closed rather than open.
+    host.restart()
+    assert host.converge().ports[second.port.id].status == base.ERROR
+    assert not first.pings("10.1.0.11", 0.5)
+    host.cloud.put("ports", second.port.id, good)
+    assert_all_well(host.converge())
+    assert first.pings("10.1.0.11")
+
+
+def test_connections_of_a_port_that_is_gone_are_forgotten(host: Host) -> None:
+    first, second = pair(host, SSH)
+    with second.serving(22):
+        assert first.connects("10.1.0.11", 22)
+    assert "10.1.0.11" in sh("conntrack -L 2>/dev/null")
+    host.cloud.no_port(second.port)
+    host.converge()
+    assert "10.1.0.11" not in sh("conntrack -L 2>/dev/null", check=False)
+
+
 # ------------------------------------------------------------------------------------------------------ anti-spoofing
 
 FOREIGN_MAC = "fa:16:3e:66:66:66"
@@ -423,6 +452,7 @@ def routed(host: Host, *rules: SecurityRule) -> tuple[Guest, base.Network, base.
 
 def test_the_way_out_hides_the_guest_and_a_floating_ip_lets_in(host: Host) -> None:
     outside = host.outside()
+    sh("iptables -P FORWARD DROP")  # as on hosts that route nothing; what is bridged is not routed
     guest, _, _, router = routed(host, PING, SSH)
     with outside.serving(80), guest.serving(22), guest.serving(23):
         assert guest.connects("203.0.113.1", 80) == f"{outside.name} sees 203.0.113.10"
@@ -456,6 +486,28 @@ def test_a_floating_ip_that_moves_takes_its_connections_with_it(host: Host) -> N
         cloud.change("routers", router.id, floating_ips=(moved,))
         assert host.converge().floating_ips[floating.id].revision == 2
         assert (outside.connects("203.0.113.20", 22) or "").startswith(second.name)
+
+
+def test_names_of_the_world_through_the_router(host: Host) -> None:
+    """The network's DNS server asks the resolver it is told, from the network's own place behind the router."""
+    cloud = host.cloud
+    outside = host.outside()
+    external = cloud.network("203.0.113.0/24", type_="flat", physical_network="public")
+    network = cloud.network()
+    cloud.dhcp(network, "10.1.0.2", forwarders=("203.0.113.1",))
+    cloud.router(network, external=external, ip="203.0.113.10")
+    guest = host.guest(cloud.port(network, "10.1.0.10", cloud.group(*EGRESS)))
+    pid = host.directory / "resolver.pid"
+    outside.sh(
+        f"dnsmasq --no-resolv --no-hosts --conf-file=/dev/null --pid-file={pid} --address=/example.test/192.0.2.80"
+    )
+    try:
+        assert_all_well(host.converge())
+        guest.address("10.1.0.10/24", "10.1.0.1")
+        assert guest.sh("dig +short +time=2 www.example.test @10.1.0.2") == "192.0.2.80"
+        assert guest.sh("dig +short +time=2 vm-10-1-0-10.cloud.test @10.1.0.2") == "10.1.0.10"
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGTERM)
 
 
 def test_new_addresses_are_announced(host: Host) -> None:
