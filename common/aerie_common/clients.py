@@ -22,7 +22,7 @@ _VERSION_PATHS = {"identity": "/v3", "image": "/v2", "network": "/v2.0", "dns": 
 
 
 class RemoteError(AerieError):
-    """The other service refused: its status, its refusal's name (`kind`, e.g. IpAddressGenerationFailure), its words."""
+    """The other service refused: its status, its refusal's name (`kind`, e.g. IpAddressInUse), its words."""
 
     code = "remote_error"
 

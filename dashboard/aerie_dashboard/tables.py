@@ -15,7 +15,7 @@ WORKING = frozenset(
 
 @dataclass(frozen=True)
 class Cell:
-    """One value. link: where it leads. status: shown as a coloured badge. hint: for hovering. mono: an id or address."""
+    """One value. link: where it leads. status: a coloured badge. hint: for hovering. mono: an id or address."""
 
     text: str
     link: str = ""

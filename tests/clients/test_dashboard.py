@@ -124,9 +124,17 @@ def test_overview_shows_quotas(browser: Browser, site: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "word"), [("images", "aerie-guest"), ("flavors", "std-tiny-1"), ("networks", "private"), ("zones", "Zones"),
-                          ("keypairs", "Key pairs"), ("floating_ips", "Floating IPs"), ("security_groups", "default")]
-)  # fmt: skip
+    ("section", "word"),
+    [
+        ("images", "aerie-guest"),
+        ("flavors", "std-tiny-1"),
+        ("networks", "private"),
+        ("zones", "Zones"),
+        ("keypairs", "Key pairs"),
+        ("floating_ips", "Floating IPs"),
+        ("security_groups", "default"),
+    ],
+)
 def test_lists(browser: Browser, site: str, section: str, word: str) -> None:
     browser.complaints()  # those of earlier pages
     browser.get(f"{site}/{section}")

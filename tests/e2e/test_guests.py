@@ -10,7 +10,7 @@ import pytest
 
 from stack import StackHost, wait
 
-SSH = "ssh -i /root/e2e.key -oBatchMode=yes -oConnectTimeout=5 -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null"
+SSH = "ssh -i /root/e2e.key -oBatchMode=yes -oConnectTimeout=5 -oStrictHostKeyChecking=no"
 
 
 def console(stack: StackHost, server: str) -> str:
