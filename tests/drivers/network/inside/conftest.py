@@ -71,6 +71,7 @@ def host() -> Iterator[Host]:
         pytest.fail("these cases change the host they run on: run tests/drivers/network/test_bridge.py instead")
     sh("ip link add br-ex type bridge forward_delay 0 && sysctl -qw net/ipv6/conf/br-ex/disable_ipv6=1")
     sh("ip link set br-ex up")
+    sh("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")  # a host that routes nothing may bridge all the same
     sh("ip addr add 203.0.113.254/24 dev br-ex")
     directory = Path(tempfile.mkdtemp(prefix="aerie-network-", dir="/var/tmp"))
     directory.chmod(0o755)  # dnsmasq reads its files as its own user; pytest's directories are closed to it
