@@ -7,6 +7,8 @@ from functools import cached_property
 
 from aerie_common.operations import Table
 from aerie_common.service import Service
+from aerie_network.db.ports import Port
+from aerie_network.db.query import RowCache
 from aerie_network.errors import InvalidInput
 from aerie_network.options import QUOTAS
 
@@ -19,6 +21,11 @@ class NetworkService(Service):
         from aerie_network.operations import TABLE
 
         return TABLE
+
+    @cached_property
+    def port_cache(self) -> RowCache[Port]:
+        """Ports as this process read them last, for lists."""
+        return RowCache()
 
     def quota_default(self, resource: str) -> int:
         """The limit of projects without one of their own."""

@@ -46,6 +46,48 @@ class Page(Generic[T]):
         return Page(items, self.next, self.previous)
 
 
+@dataclass(slots=True)
+class _Entry(Generic[T]):
+    stamp: tuple[Any, ...]
+    item: T
+    shown: dict[Any, bytes]
+
+
+class RowCache(Generic[T]):
+    """Objects of one noun as this process read them last, with what was shown of them.
+
+    An object holds as long as its stamp (revision, time of change, status) is that of its row; whatever changes an
+    object or its children moves the stamp, in the same transaction. So a list reads the stamps of all and the rest of
+    those that have changed, and nobody has to be told of changes.
+    """
+
+    def __init__(self, size: int = 5000) -> None:
+        self._size = size
+        self._entries: dict[str, _Entry[T]] = {}
+
+    def take(self, id: str, stamp: tuple[Any, ...]) -> T | None:
+        """The object, if it is known with this stamp."""
+        entry = self._entries.get(id)
+        return entry.item if entry is not None and entry.stamp == stamp else None
+
+    def keep(self, stamp: tuple[Any, ...], item: T) -> None:
+        """Remember an object; the oldest ones make room."""
+        if len(self._entries) >= self._size:
+            for old in list(self._entries)[: self._size // 4]:
+                self._entries.pop(old, None)
+        self._entries[item.id] = _Entry(stamp, item, {})
+
+    def shown(self, item: T, variant: Any, render: Callable[[], bytes]) -> bytes:
+        """How this very object looks to one kind of caller."""
+        entry = self._entries.get(item.id)
+        if entry is None or entry.item is not item:
+            return render()
+        found = entry.shown.get(variant)
+        if found is None:
+            found = entry.shown[variant] = render()
+        return found
+
+
 def column_filter(column: sa.Column[Any]) -> Filter:
     """`column` has one of the values, read as the column's type."""
 
@@ -151,10 +193,33 @@ class Store(Generic[T]):
             raise self.missing(id=id)
         return found
 
-    def page(self, conn: sa.Connection, listing: Listing, *where: Condition) -> Page[T]:
+    def _stamp_columns(self) -> list[sa.Column[Any]]:
+        c = self.table.c
+        return [c.id, c.revision_number, c.updated_at, *([c.status] if "status" in c else [])]
+
+    def _load(self, conn: sa.Connection, rows: Sequence[Any], cache: RowCache[T] | None) -> list[T]:
+        """Objects of a page's rows; with a cache the rows are stamps, and what is not known is read now."""
+        if cache is None:
+            return self.build(conn, rows)
+        stamps = {row[0]: tuple(row[1:]) for row in rows}
+        known = {id: item for id, stamp in stamps.items() if (item := cache.take(id, stamp)) is not None}
+        lacking = [id for id in stamps if id not in known]
+        if lacking:
+            fresh = conn.execute(sa.select(self.table).where(self.table.c.id.in_(lacking))).all()
+            columns = [column.key for column in self._stamp_columns()]
+            for row, item in zip(fresh, self.build(conn, fresh), strict=True):
+                # The stamp is that of the row read here, before the children: they may be newer, never older.
+                cache.keep(tuple(getattr(row, name) for name in columns[1:]), item)
+                known[item.id] = item
+        return [known[id] for id in stamps if id in known]
+
+    def page(
+        self, conn: sa.Connection, listing: Listing, *where: Condition, cache: RowCache[T] | None = None
+    ) -> Page[T]:
         """The rows a list request asks for."""
         c = self.table.c
-        query = sa.select(self.table).where(*where)
+        query = sa.select(self.table) if cache is None else sa.select(*self._stamp_columns())
+        query = query.where(*where)
         for name, values in listing.filters.items():
             query = query.where(self.condition(name, values))
         limit = listing.limit or None
@@ -163,7 +228,7 @@ class Store(Generic[T]):
             sort.append((c.id, "asc"))
         if limit is None and listing.marker is None:
             rows = conn.execute(query.order_by(*(getattr(col, way)() for col, way in sort))).all()
-            return Page(self.build(conn, rows))
+            return Page(self._load(conn, rows, cache))
         marker = None
         if listing.marker is not None:
             marker = conn.execute(sa.select(self.table).where(c.id == listing.marker)).first()
@@ -172,7 +237,7 @@ class Store(Generic[T]):
         if listing.page_reverse:
             sort = [(column, "asc" if way == "desc" else "desc") for column, way in sort]
         rows = conn.execute(paginate(query, sort=sort, marker=marker, limit=limit)).all()
-        items = self.build(conn, rows)
+        items = self._load(conn, rows, cache)
         full = limit is not None and len(rows) == limit
         if listing.page_reverse:
             items.reverse()

@@ -297,7 +297,8 @@ def add_network(svc: NetworkService, ctx: Context, agent_id: str, network_id: st
         present = [port.host for port in ports_db.of_network(work.conn, network_id, states.DHCP)]
         if agent.host in present:
             raise NetworkHostedByDHCPAgent(network=network_id, agent=agent_id)
-        dhcp.converge(work, network, host=agent.host)
+        if agent.host not in dhcp.converge(work, network, host=agent.host):
+            dhcp.reserve(work, network, agent.host)  # no subnet wants DHCP yet: it will be served from there
 
 
 @retried

@@ -78,6 +78,20 @@ def converge(work: Work, network: Network, *, without: str | None = None, host: 
     return wanted
 
 
+def reserve(work: Work, network: Network, host: str) -> None:
+    """Let a host serve the network once it has a subnet with DHCP: a port without an address holds the place."""
+    from aerie_network.logic import ports
+
+    ports.make_own(
+        work,
+        network,
+        device_owner=states.DHCP,
+        device_id=device_id(host, network.id),
+        project_id=network.project_id,
+        host=host,
+    )
+
+
 def _fixed(subnet: Subnet) -> str | None:
     """Where hosts make their own addresses the DHCP server's port does too; else it takes the first free one."""
     return "auto" if subnet.auto_address else "lowest"

@@ -232,6 +232,7 @@ class _Builder:
         return found
 
     def _dhcp(self, rows: list[Any], clients: list[Any], addresses: Addresses) -> dict[str, base.DhcpNetwork]:
+        rows = [row for row in rows if row.id in addresses]  # one without an address only holds its place
         if not rows:
             return {}
         network_ids = [row.network_id for row in rows]

@@ -62,7 +62,7 @@ def _scope(ctx: Context) -> tuple[Any, ...]:
 def page(svc: NetworkService, ctx: Context, listing: Listing) -> Page[Port]:
     """The ports the caller may see."""
     with svc.db.read() as conn:
-        return db.STORE.page(conn, listing, *_scope(ctx))
+        return db.STORE.page(conn, listing, *_scope(ctx), cache=svc.port_cache)
 
 
 def show(svc: NetworkService, ctx: Context, port_id: str) -> Port:

@@ -350,6 +350,12 @@ def test_dhcp_agents_by_hand(bench: Bench) -> None:
     bench.call("DELETE", f"{path}/{network['id']}", by=bench.admin, expect=204)
     bench.call("DELETE", f"{path}/{network['id']}", by=bench.admin, expect=409)
     assert network["id"] not in second.fetch().dhcp
+    bare = bench.make("network")
+    bench.call("POST", path, {"network_id": bare["id"]}, by=bench.admin, expect=201)
+    assert bare["id"] in {n["id"] for n in bench.get(path, by=bench.admin)["networks"]}
+    assert bare["id"] not in second.fetch().dhcp
+    bench.make("subnet", network_id=bare["id"], cidr="10.77.0.0/24", ip_version=4)
+    assert bare["id"] in second.fetch().dhcp and bare["id"] not in bench.host.fetch().dhcp
 
 
 def test_pruning_keeps_agents_right(bench: Bench) -> None:
