@@ -61,6 +61,7 @@ projects = sa.Table(
     _extra(),
     _created(),
     sa.UniqueConstraint("domain_id", "name", name="uq_projects_name"),
+    sa.Index("ix_projects_name", "name"),
     sa.Index("ix_projects_path", "path", mysql_length=255),
 )
 
@@ -87,6 +88,7 @@ users = sa.Table(
     _extra(),
     _created(),
     sa.UniqueConstraint("domain_id", "name", name="uq_users_name"),
+    sa.Index("ix_users_name", "name"),
 )
 
 passwords = sa.Table(
@@ -109,6 +111,7 @@ groups = sa.Table(
     sa.Column("description", sa.Text, nullable=False, default=""),
     _extra(),
     sa.UniqueConstraint("domain_id", "name", name="uq_groups_name"),
+    sa.Index("ix_groups_name", "name"),
 )
 
 memberships = sa.Table(

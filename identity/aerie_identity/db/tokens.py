@@ -46,8 +46,9 @@ def _subject_query(scoped: bool) -> sa.Select[Any]:
     joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id)
     if scoped:
         wide += [_scope.c[name] for name in PROJECTS.names] + [_scope_domain.c[name] for name in PROJECTS.names]
-        # The second condition is always true: it tells SQLAlchemy that the product of two single rows is meant.
-        one = sa.and_(_scope.c.id == sa.bindparam("scope_id"), _scope.c.id != t.users.c.id)
+        # `related` is always true: it tells SQLAlchemy that the product of two single rows is meant.
+        related = sa.or_(_scope.c.id != t.users.c.id, _scope.c.id == t.users.c.id)
+        one = sa.and_(_scope.c.id == sa.bindparam("scope_id"), related)
         joined = joined.join(_scope, one).outerjoin(_scope_domain, _scope_domain.c.id == _scope.c.domain_id)
     found = sa.select(*wide, _newest_expiry(), revoked).select_from(joined)
     return found.where(t.users.c.id == sa.bindparam("user_id"))

@@ -37,8 +37,10 @@ def expiries(conn: sa.Connection, user_ids: Sequence[str]) -> dict[str, datetime
     """When each user's newest password expires."""
     if not user_ids:
         return {}
-    newest = sa.select(sa.func.max(_pw.id)).where(_pw.user_id.in_(user_ids)).group_by(_pw.user_id)
-    return {u: at for u, at in conn.execute(sa.select(_pw.user_id, _pw.expires_at).where(_pw.id.in_(newest)))}
+    last = sa.func.max(_pw.id).label("id")
+    newest = sa.select(last).where(_pw.user_id.in_(user_ids)).group_by(_pw.user_id).subquery()
+    query = sa.select(_pw.user_id, _pw.expires_at).join(newest, newest.c.id == _pw.id)
+    return {user_id: at for user_id, at in conn.execute(query)}
 
 
 def expiring(test: str) -> sa.ColumnElement[bool]:

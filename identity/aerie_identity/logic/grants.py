@@ -212,7 +212,7 @@ def role_assignments(svc: Identity, query: Query, *, names: bool = False) -> Ans
         if query.project_id is not None:
             project = PROJECTS.need(conn, query.project_id, lambda: Missing("project", query.project_id or ""))
             below = [project, *(projects.below(conn, project) if query.include_subtree else [])]
-        found = db.listed(conn, _conditions(query, below))
+        found = db.listed(conn, _conditions(conn, query, below))
         lines = _effective(conn, query, graph, found, below) if query.effective else _stored(query, found)
         if not names:
             return Answer(lines, {}, {}, {}, graph.roles)
@@ -225,12 +225,12 @@ def role_assignments(svc: Identity, query: Query, *, names: bool = False) -> Ans
     return Answer(lines, people, groups, targets, graph.roles)
 
 
-def _conditions(query: Query, below: list[Project]) -> list[sa.ColumnElement[bool]]:
+def _conditions(conn: sa.Connection, query: Query, below: list[Project]) -> list[sa.ColumnElement[bool]]:
     a = t.assignments.c
     where: list[sa.ColumnElement[bool]] = []
     if query.user_id:
         where.append(
-            db.of_user(query.user_id)
+            db.of_user(conn, query.user_id)
             if query.effective
             else sa.and_(a.actor_type == "user", a.actor_id == query.user_id)
         )

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0001"
+revision = '0001'
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -68,6 +68,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('domain_id', 'name', name='uq_projects_name')
     )
+    op.create_index('ix_projects_name', 'projects', ['name'], unique=False)
     op.create_index(op.f('ix_projects_parent_id'), 'projects', ['parent_id'], unique=False)
     op.create_index('ix_projects_path', 'projects', ['path'], unique=False, mysql_length=255)
     op.create_table('regions',
@@ -158,6 +159,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('domain_id', 'name', name='uq_groups_name')
     )
+    op.create_index('ix_groups_name', 'groups', ['name'], unique=False)
     op.create_table('implied_roles',
     sa.Column('prior_role_id', sa.String(length=64), nullable=False),
     sa.Column('implied_role_id', sa.String(length=64), nullable=False),
@@ -210,6 +212,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('domain_id', 'name', name='uq_users_name')
     )
     op.create_index(op.f('ix_users_default_project_id'), 'users', ['default_project_id'], unique=False)
+    op.create_index('ix_users_name', 'users', ['name'], unique=False)
     op.create_table('access_rules',
     sa.Column('id', sa.String(length=64), nullable=False),
     sa.Column('user_id', sa.String(length=64), nullable=False),
@@ -350,6 +353,7 @@ def downgrade() -> None:
     op.drop_table('application_credentials')
     op.drop_index('ix_access_rules_user', table_name='access_rules')
     op.drop_table('access_rules')
+    op.drop_index('ix_users_name', table_name='users')
     op.drop_index(op.f('ix_users_default_project_id'), table_name='users')
     op.drop_table('users')
     op.drop_table('registered_limits')
@@ -359,6 +363,7 @@ def downgrade() -> None:
     op.drop_table('project_endpoint_groups')
     op.drop_index(op.f('ix_implied_roles_implied_role_id'), table_name='implied_roles')
     op.drop_table('implied_roles')
+    op.drop_index('ix_groups_name', table_name='groups')
     op.drop_table('groups')
     op.drop_index(op.f('ix_endpoints_service_id'), table_name='endpoints')
     op.drop_index(op.f('ix_endpoints_region_id'), table_name='endpoints')
@@ -377,6 +382,7 @@ def downgrade() -> None:
     op.drop_table('regions')
     op.drop_index('ix_projects_path', table_name='projects', mysql_length=255)
     op.drop_index(op.f('ix_projects_parent_id'), table_name='projects')
+    op.drop_index('ix_projects_name', table_name='projects')
     op.drop_table('projects')
     op.drop_table('policies')
     op.drop_table('epoch')
