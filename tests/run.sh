@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 ALL=(lint types unit api flows drivers clients e2e faults)
 VENV=${AERIE_TEST_VENV:-/opt/aerie-test}
-export AERIE_VENV=$VENV ARTIFACTS=${ARTIFACTS:-$PWD/artifacts}
+export AERIE_VENV=$VENV AERIE_ANSIBLE=$VENV/ansible ARTIFACTS=${ARTIFACTS:-$PWD/artifacts}
 unset PYTHONDONTWRITEBYTECODE  # daemons are started many times: compile once
 
 PACKAGES=(
@@ -21,7 +21,7 @@ PACKAGES=(
     mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3
     libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils
     # the network
-    dnsmasq-base iptables nftables ipset conntrack radvd iproute2 iputils-ping bridge-utils dnsutils
+    dnsmasq-base iptables nftables ipset conntrack radvd tcpdump iproute2 iputils-ping bridge-utils dnsutils
     # the guest image, and getting into the guest
     busybox-static cpio mtools dosfstools syslinux dropbear-bin openssh-client genisoimage
     # the dashboard's browser and consoles
@@ -45,13 +45,18 @@ install_packages() {
 }
 
 install_virtualenv() {
-    local stamp wanted
+    local stamp wanted ansible
     stamp=$VENV/.installed
     wanted="$PWD $(cat pyproject.toml setup.py | sha256sum)"
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
     step "virtualenv $VENV"
     [ -x "$VENV/bin/python" ] || /usr/bin/python3 -m venv "$VENV"
     "$VENV/bin/pip" install -q --disable-pip-version-check -e '.[dashboard,libvirt,test,clients]'
+    # Ansible's collection for OpenStack needs an older SDK than the command line.
+    [ -x "$VENV/ansible/bin/python" ] || /usr/bin/python3 -m venv "$VENV/ansible"
+    read -ra ansible < <("$VENV/bin/python" -c 'import tomllib
+print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["ansible"])')
+    "$VENV/ansible/bin/pip" install -q --disable-pip-version-check "${ansible[@]}"
     echo "$wanted" >"$stamp"
 }
 
