@@ -38,14 +38,15 @@ part() {  # part TITLE COMMAND...
 }
 
 stop_daemons() {
-    local unit
+    local path units=()
     if has_systemd; then
-        for unit in "$TREE"/etc/systemd/*.service "$HERE"/templates/aerie-*.service; do
-            systemctl disable -q --now "$(basename "$unit")" 2> /dev/null
-        done
+        for path in "$TREE"/etc/systemd/*.service "$HERE"/templates/aerie-*.service; do units+=("${path##*/}"); done
+        # All at once: an agent that stops alone waits for answers from daemons that are gone.
+        systemctl disable -q --now "${units[@]}" 2> /dev/null
         systemctl stop aerie.slice 2> /dev/null
-        rm -f /etc/systemd/system/aerie-*.service /etc/systemd/system/aerie.slice /etc/tmpfiles.d/aerie.conf
+        rm -f "${units[@]/#//etc/systemd/system/}" /etc/systemd/system/aerie.slice /etc/tmpfiles.d/aerie.conf
         systemctl daemon-reload
+        systemctl reset-failed 'aerie-*' 2> /dev/null
     fi
     stop_parent
 }
@@ -123,7 +124,7 @@ stop_by_pidfile() {  # stop_by_pidfile FILE
 
 stop_server() {
     if has_systemd; then
-        systemctl stop "$1"
+        if [ "$1" = libvirtd ]; then systemctl stop 'libvirtd*.socket' libvirtd.service; else systemctl stop "$1"; fi
         return
     fi
     case $1 in

@@ -97,7 +97,7 @@ journalctl -b --no-pager > /out/journal 2>&1
 systemctl poweroff --no-block
 RUN
 chmod +x "$ROOT/root/run"
-cat > "$ROOT/etc/systemd/system/aerie-test.service" <<'UNIT'
+cat > "$ROOT/etc/systemd/system/command-under-test.service" <<'UNIT'
 [Unit]
 Description=The command under test
 After=multi-user.target
@@ -107,7 +107,7 @@ Environment=HOME=/root LANG=C.UTF-8
 ExecStart=/root/run
 UNIT
 mkdir -p "$ROOT/etc/systemd/system/default.target.wants"
-ln -sf ../aerie-test.service "$ROOT/etc/systemd/system/default.target.wants/aerie-test.service"
+ln -sf ../command-under-test.service "$ROOT/etc/systemd/system/default.target.wants/command-under-test.service"
 # Nothing here waits for a network that never comes.
 ln -sf /dev/null "$ROOT/etc/systemd/system/systemd-networkd-wait-online.service"
 

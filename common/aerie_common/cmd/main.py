@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.without:
         dropped = {d.name for _, d in find_daemons(args.without.split(","))}
         chosen = [pair for pair in chosen if pair[1].name not in dropped]
-    if not args.role and len(chosen) == 1:
+    # A parent of one is needed only where nobody else starts that one again.
+    if len(chosen) == 1 and (not args.role or "NOTIFY_SOCKET" in os.environ):
         daemons.run_one(*chosen[0], args.config_dir)
     elif args.role or args.daemon:
         daemons.run_many(chosen, args.config_dir)
