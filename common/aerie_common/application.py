@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from oslo_db import exception as db_exception
 
-from aerie_common import context, metrics
+from aerie_common import access_rules, context, metrics
 from aerie_common.context import Context
 from aerie_common.dialects import title
 from aerie_common.errors import (
@@ -108,6 +108,7 @@ class Application:
         if op.policy is not None:
             if ctx.user_id is None:
                 raise Unauthorized()
+            access_rules.check(ctx, self.table.service, method, path)
             ctx.is_admin = self.svc.policy.is_admin(ctx)
             if op.check == "framework":
                 self.svc.policy.check(ctx, op.policy)

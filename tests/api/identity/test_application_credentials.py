@@ -148,3 +148,14 @@ def test_access_rules(cloud: Any) -> None:
 def test_strangers_see_none(cloud: Any, noun: str) -> None:
     name, user, project = cloud.member()
     cloud.call("GET", f"/{'users'}/{cloud.user()}/{noun}", token=cloud.login(name, project=project), expect=403)
+
+
+def test_access_rules_bind_calls_to_this_service_too(cloud: Any) -> None:
+    name, user, project = cloud.member()
+    token = cloud.login(name, project=project)
+    rule = {"service": "identity", "method": "GET", "path": "/v3/auth/projects"}
+    bound = use(cloud, make(cloud, token, user, access_rules=[rule])).headers["X-Subject-Token"]
+    cloud.call("GET", "/auth/projects", token=bound, expect=200)
+    cloud.call("GET", "//identity/v3/auth/projects", token=bound, expect=200)
+    reply = cloud.call("GET", "/auth/domains", token=bound, expect=403)
+    assert "access rules" in reply.json["error"]["message"]
