@@ -141,7 +141,7 @@ class Table:
     """All operations of one API, and the manners that they share.
 
     prefixes: path prefixes under which the API also answers (`/compute`). dialect: how errors are worded.
-    identity: a short name for logs and metrics.
+    trailing_slash: may a path end with a slash; if not, `/things/` is not `/things` but a thing without a name.
     """
 
     def __init__(
@@ -155,10 +155,11 @@ class Table:
         prefixes: tuple[str, ...] = (),
         rules: Iterable[tuple[str, str, str]] = (),
         max_body: int = 1 << 20,
+        trailing_slash: bool = True,
     ) -> None:
         self.service, self.dialect, self.versions = service, dialect, versions
         self.style = style or ListStyle()
-        self.prefixes, self.max_body = prefixes, max_body
+        self.prefixes, self.max_body, self.trailing_slash = prefixes, max_body, trailing_slash
         self.operations = tuple(operations)
         self._extra_rules = tuple(rules)
         self._root = _Node()
@@ -187,6 +188,8 @@ class Table:
 
     def find(self, method: str, path: str) -> tuple[Match | None, tuple[str, ...]]:
         """The rows for a method and path, and the methods the path has at all (empty: no such path)."""
+        if not self.trailing_slash and path != "/" and path.endswith("/"):
+            return None, ()
         node, values = self._walk(self._root, path.strip("/").split("/"), ())
         if node is None:
             return None, ()

@@ -58,8 +58,8 @@ TABLE = Table(
                   errors=(errors.InvalidStatus, errors.ImageTooLarge, errors.UnsafeImage, errors.FormatMismatch)),
         Operation("GET", ONE + "/file", image_data.download, "download_image", READ,
                   errors=(errors.ImageNotFound, errors.ImageDeactivated, errors.RangeNotSatisfiable)),
-        Operation("POST", ONE + "/actions/deactivate", images.deactivate, "deactivate", policy.ADMIN, status=204),
-        Operation("POST", ONE + "/actions/reactivate", images.reactivate, "reactivate", policy.ADMIN, status=204),
+        Operation("POST", ONE + "/actions/deactivate", images.deactivate, "deactivate", WRITE, status=204),
+        Operation("POST", ONE + "/actions/reactivate", images.reactivate, "reactivate", WRITE, status=204),
         Operation("PUT", ONE + "/tags/{tag}", images.add_tag, "modify_image", WRITE, status=204),
         Operation("DELETE", ONE + "/tags/{tag}", images.remove_tag, "modify_image", WRITE, status=204),
         Operation("GET", ONE + "/members", members.list_, "get_members", READ),
@@ -131,6 +131,7 @@ TABLE = Table(
     dialect=dialects.glance,
     style=ListStyle(unknown="ignore", max_limit=1000),
     prefixes=("/image",),
+    trailing_slash=False,
     rules=(
         ("publicize_image", policy.ADMIN, "Make an image visible to everybody."),
         ("communitize_image", WRITE, "Make an image usable by whoever knows it."),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,22 +111,11 @@ def set_status(conn: sa.Connection, image_id: str, expected: Sequence[str], stat
     return result.rowcount == 1
 
 
-def of_task(conn: sa.Connection, image_id: str, task_id: str, **values: Any) -> Image | None:
-    """The image if that import is still its import, locked for a change, which these values begin."""
-    row = conn.execute(
-        sa.select(images).where(images.c.id == image_id, images.c.import_task == task_id).with_for_update()
-    )
-    found = row.mappings().first()
-    if found is None:
-        return None
-    image = Image(**found)
-    return (
-        dataclasses.replace(image, **values, generation=image.generation + 1) if _write(conn, image, values) else None
-    )
-
-
-def _write(conn: sa.Connection, image: Image, values: Mapping[str, Any]) -> bool:
-    return not values or change(conn, image, values)
+def of_task(conn: sa.Connection, image_id: str, task_id: str) -> Image | None:
+    """The image, locked for a change, if that import is still its import."""
+    query = sa.select(images).where(images.c.id == image_id, images.c.import_task == task_id).with_for_update()
+    row = conn.execute(query).mappings().first()
+    return Image(**row) if row else None
 
 
 def delete(conn: sa.Connection, image_id: str) -> None:

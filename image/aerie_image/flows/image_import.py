@@ -165,9 +165,16 @@ def _pieces(run: Run[ImageService], image: Image) -> Iterator[bytes]:
 
 def _progress(run: Run[ImageService], left: list[str], failed: list[str]) -> None:
     with run.services.db.write() as conn:
-        values = {"importing_to": left, "failed_stores": failed}
-        if db.images.of_task(conn, run.subject_id, run.input["task_id"], **values) is None:
+        image = db.images.of_task(conn, run.subject_id, run.input["task_id"])
+        if image is None:
             raise Fail("The image was deleted.", code="deleted")
+        _change(conn, image, {"importing_to": left, "failed_stores": failed})
+
+
+def _change(conn: sa.Connection, image: Image, values: dict[str, Any]) -> None:
+    """Change an image that is locked."""
+    if not db.images.change(conn, image, values):
+        raise RuntimeError(f"image {image.id} changed although it was locked")
 
 
 def unstore(run: Run[ImageService]) -> None:
@@ -208,7 +215,7 @@ def done(conn: sa.Connection, run: Run[ImageService]) -> None:
     }
     if image.status == "importing":
         values |= {"status": "active", **run.results["prepare"]["columns"], **Facts(**stored["facts"]).columns()}
-    db.images.change(conn, image, values)
+    _change(conn, image, values)
     db.tasks.change(conn, task_id, status="success", result={"image_id": image.id}, message="")
 
 
@@ -232,7 +239,7 @@ def _over(conn: sa.Connection, run: Run[ImageService], message: str) -> None:
     elif image is not None:
         values = {"import_task": None, "importing_to": [], "failed_stores": run.input["stores"]}
         status = {"status": "queued"} if image.status == "importing" else {}
-        db.images.change(conn, image, {**values, **status})
+        _change(conn, image, {**values, **status})
     db.tasks.change(conn, task_id, status="failure", message=message)
 
 

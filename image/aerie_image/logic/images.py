@@ -190,6 +190,7 @@ def set_active(svc: ImageService, ctx: Context, image_id: str, active: bool) -> 
     before, after = ("deactivated", "active") if active else ("active", "deactivated")
     with svc.db.write() as conn:
         image = visible(conn, ctx, image_id)
+        may_change(ctx, image)
         if image.status != after and not db.images.set_status(conn, image_id, (before,), after):
             raise Forbidden(
                 f"Not allowed to {'reactivate' if active else 'deactivate'} image in status '{image.status}'"

@@ -182,8 +182,10 @@ def test_a_qcow2_cannot_pass_as_raw(api: Api, member: Caller, tmp_path: Path) ->
 def test_deactivated_images_are_not_downloaded(api: Api, member: Caller) -> None:
     image_id, admin = make(api, member), api.caller("admin")
     upload(api, member, image_id, b"x")
-    api.call("POST", f"/v2/images/{image_id}/actions/deactivate", by=member, expect=403)
-    api.call("POST", f"/v2/images/{image_id}/actions/deactivate", by=admin, expect=204)
+    api.call("PATCH", f"/v2/images/{image_id}", [{"op": "replace", "path": "/visibility", "value": "public"}],
+             by=admin, headers={"Content-Type": "application/openstack-images-v2.1-json-patch"}, expect=200)  # fmt: skip
+    api.call("POST", f"/v2/images/{image_id}/actions/deactivate", by=api.caller("member"), expect=403)
+    api.call("POST", f"/v2/images/{image_id}/actions/deactivate", by=member, expect=204)
     api.call("GET", f"/v2/images/{image_id}/file", by=member, expect=403)
     api.call("POST", f"/v2/images/{image_id}/actions/reactivate", by=admin, expect=204)
     api.call("GET", f"/v2/images/{image_id}/file", by=member, expect=200)
