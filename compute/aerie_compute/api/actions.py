@@ -68,12 +68,12 @@ def rebuild(req: Request, server_id: str) -> Reply:
     given: dict[str, Any] = dict(req.body["rebuild"])
     image_id = given.pop("imageRef").rpartition("/")[2]
     password = given.pop("adminPass", None)
-    names: dict[str, str] = {"accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6", "OS-DCF:diskConfig": "disk_config"}
+    names = {"accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6", "OS-DCF:diskConfig": "disk_config"}
     for name in ("preserve_ephemeral", "personality", "trusted_image_certificates"):
         given.pop(name, None)
     if "user_data" in given:
         given["user_data"] = views.user_data(given["user_data"])
-    changes: dict[str, Any] = {names.get(name, name): value for name, value in given.items()}
+    changes = {str(names.get(name, name)): value for name, value in given.items()}
     server = actions.rebuild(req.svc, req.ctx, server_id, image_id, changes)
     shown = views.show_one(req, server)["server"]
     shown["adminPass"] = password or ""

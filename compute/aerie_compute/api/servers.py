@@ -58,7 +58,7 @@ def _host_status(req: Request) -> dict[str, str] | None:
     """host -> UP, DOWN, MAINTENANCE or UNKNOWN, for administrators from 2.16 on."""
     if req.version < (2, 16) or not req.ctx.is_admin:
         return None
-    found, _ = hosts.services(req.svc, req.ctx, binary="nova-compute")
+    found = hosts.agents(req.svc)
     down_after = req.svc.conf.service_down_time
     return {
         s.host: "DOWN" if s.forced_down else "MAINTENANCE" if s.disabled else "UP" if s.up(down_after) else "UNKNOWN"

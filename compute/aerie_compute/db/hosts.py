@@ -72,6 +72,15 @@ def services(conn: sa.Connection, *, host: str | None = None, binary: str | None
     return [ServiceRow(*row) for row in conn.execute(query)]
 
 
+def closed(conn: sa.Connection) -> dict[str, tuple[bool, bool]]:
+    """host -> (disabled, called down) of agents that an administrator has taken out of use."""
+    c = SERVICES.c
+    query = sa.select(c.host, c.disabled, c.forced_down).where(
+        c.binary == AGENT_BINARY, sa.or_(c.disabled == sa.true(), c.forced_down == sa.true())
+    )
+    return {host: (bool(disabled), bool(down)) for host, disabled, down in conn.execute(query)}
+
+
 def service(conn: sa.Connection, service_id: str) -> ServiceRow | None:
     row = conn.execute(_SERVICE.where(SERVICES.c.id == service_id)).first()
     return None if row is None else ServiceRow(*row)

@@ -38,6 +38,13 @@ def services(
 
 
 @retried
+def agents(svc: Compute) -> list[ServiceRow]:
+    """The agents of compute hosts."""
+    with svc.db.read() as conn:
+        return hosts.services(conn, binary=hosts.AGENT_BINARY)
+
+
+@retried
 def update_service(
     svc: Compute,
     ctx: Context,

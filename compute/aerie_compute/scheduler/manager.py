@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scheduler daemon: answers `select_hosts`.
 
-It remembers its picture of the hosts for a moment and books what it hands out into that picture, so that a burst of
-requests spreads. The picture may be wrong: the conductor's claim decides, and takes the next candidate on conflict. No
-request is refused by a remembered picture.
+It remembers its picture of the hosts for a moment (but never which ones are disabled) and books what it hands out into
+that picture, so that a burst of requests spreads. The picture may be wrong: the conductor's claim decides, and takes
+the next candidate on conflict. No request is refused by a remembered picture.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class SchedulerManager:
     def _refresh(self, seconds: float) -> bool:
         """Look at the databases unless the picture is younger than that; True if it did."""
         if time.monotonic() - self._taken_at < seconds:
+            self._hosts = snapshot.touch_up(self._svc, self._hosts)
             return False
         self._hosts = snapshot.load(self._svc)
         self._taken_at = time.monotonic()

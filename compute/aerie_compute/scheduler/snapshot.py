@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aerie_common.db import retried
@@ -11,6 +12,20 @@ from aerie_compute.scheduler.select import Host, Stock
 
 if TYPE_CHECKING:
     from aerie_compute.container import Compute
+
+
+@retried
+def touch_up(svc: Compute, picture: list[Host]) -> list[Host]:
+    """The same hosts, with what administrators said of them this very moment."""
+    with svc.db.read() as conn:
+        closed = hosts.closed(conn)
+    changed = []
+    for host in picture:
+        disabled, down = closed.get(host.host, (False, False))
+        if host.enabled == disabled or (host.up and down):
+            host = replace(host, enabled=not disabled, up=host.up and not down)
+        changed.append(host)
+    return changed
 
 
 @retried
