@@ -23,7 +23,7 @@ PACKAGES=(
     # the network
     dnsmasq-base iptables nftables ipset conntrack radvd tcpdump iproute2 iputils-ping bridge-utils dnsutils
     # the guest image, and getting into the guest
-    busybox-static cpio mtools dosfstools syslinux dropbear-bin openssh-client genisoimage
+    cpio mtools dosfstools syslinux dropbear-bin openssh-client genisoimage
     # the dashboard's browser and consoles
     chromium chromium-driver novnc
     curl procps
@@ -42,6 +42,12 @@ install_packages() {
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/tmp/aerie-test-apt.log 2>&1 ||
         { tail -n 40 /tmp/aerie-test-apt.log; exit 1; }
+}
+
+# In the sandbox nothing can be downloaded: what stack.sh builds or unpacks there has to be at hand before.
+prepare_images() {
+    step "guest image"
+    devstack/build-guest-image.sh
 }
 
 install_virtualenv() {
@@ -69,6 +75,7 @@ main() {
     [ "$(id -u)" = 0 ] || { echo "tests/run.sh: be root: it installs packages and makes network namespaces" >&2; exit 2; }
     install_packages
     install_virtualenv
+    prepare_images
     export PATH=$VENV/bin:$PATH
 
     for suite in "${suites[@]}"; do
