@@ -141,7 +141,8 @@ def test_deleted_servers_are_for_administrators(cloud: Any, owner: Any) -> None:
 
 SINCE = {
     "locked": "2.9", "description": "2.19", "tags": "2.26", "trusted_image_certificates": "2.63",
-    "server_groups": "2.71", "locked_reason": "2.73", "OS-EXT-SRV-ATTR:hostname": "2.90", "pinned_availability_zone": "2.96",
+    "server_groups": "2.71", "locked_reason": "2.73",
+    "OS-EXT-SRV-ATTR:hostname": "2.90", "pinned_availability_zone": "2.96",
 }  # fmt: skip
 
 
