@@ -295,6 +295,17 @@ def wait_for_ssh(address: str, key: Path) -> None:
         time.sleep(0.5)
 
 
+def lift_quotas(admin: Cloud) -> None:
+    """The administrator's own project has no quotas: benchmarks fill it with thousands of things."""
+    project = admin.session.get_project_id()
+    compute = {"instances": -1, "cores": -1, "ram": -1, "key_pairs": -1, "server_groups": -1}
+    network = {n: -1 for n in ("network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule")}
+    dns = {n: 1_000_000 for n in ("zones", "zone_recordsets", "zone_records", "recordset_records")}
+    admin.compute.put(f"/os-quota-sets/{project}", json={"quota_set": compute})
+    admin.network.put(f"/v2.0/quotas/{project}", json={"quota": network})
+    admin.dns.patch(f"/v2/quotas/{project}", json=dns)
+
+
 def run(args: argparse.Namespace) -> str:
     """Do all of it; returns what to tell the user."""
     host_side = ipaddress.IPv4Interface(args.public_address)
@@ -302,6 +313,8 @@ def run(args: argparse.Namespace) -> str:
     flavors = ensure_flavors(admin)
     external = ensure_external_network(admin, host_side)
     image = ensure_image(admin, args.image)
+    if args.lift_quotas:
+        lift_quotas(admin)
     if args.no_demo:
         return f"  a first server  openstack server create --image {IMAGE} --flavor std-tiny-1 --network NETWORK NAME\n"
     wait_for_hosts(admin)
@@ -328,6 +341,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="folder for the private key and the summary")
     parser.add_argument("--public-address", required=True, help="this host's address in the external network")
     parser.add_argument("--no-demo", action="store_true")
+    parser.add_argument("--lift-quotas", action="store_true", help="no quotas for the administrator's project")
     parser.add_argument("--wait-for-guest", action="store_true", help="until it answers ssh on its floating IP")
     args = parser.parse_args()
     try:

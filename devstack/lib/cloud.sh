@@ -167,6 +167,7 @@ fill_cloud() {
     local options=(--image "$HERE/.state/guest.qcow2" --state "$HERE/.state" --region "$REGION"
                    --auth-url "http://$HOST_IP:5000/v3" --public-address "$PUBLIC_ADDRESS")
     [ "$DEMO" = yes ] || options+=(--no-demo)
+    [ "$HYPERVISOR" != fake ] || options+=(--lift-quotas)
     AERIE_ADMIN_PASSWORD=$(secret ADMIN_PASSWORD) AERIE_DEMO_PASSWORD=$(secret DEMO_PASSWORD) \
         "$VENV/bin/python" "$HERE/setup_cloud.py" "${options[@]}"
 }
