@@ -44,7 +44,9 @@ def _noun(
     extra: frozenset[str] = TAG_FILTERS,
     bulk: bool = True,
 ) -> list[Operation]:
-    """list, show, create, update, delete of a noun. Changes ask the policy about the object they have found."""
+    """list, show, create, update, delete of a noun. Changes ask the policy about the owner of the object they have
+    found; where the rule is not about owners it is asked beforehand."""
+    check: Any = "handler" if write == WRITE else "framework"
     root, one = f"/v2.0/{path}", f"/v2.0/{path}/{{{id or resource.singular + '_id'}}}"
     word = resource.singular
 
@@ -69,10 +71,10 @@ def _noun(
     if h := handler(3):
         rows.append(
             Operation("PUT", one, h, f"update_{word}", write, request=resource, verb="update", reply=resource,
-                      check="handler")
+                      check=check)
         )  # fmt: skip
     if h := handler(4):
-        rows.append(Operation("DELETE", one, h, f"delete_{word}", write, status=204, check="handler"))
+        rows.append(Operation("DELETE", one, h, f"delete_{word}", write, status=204, check=check))
     return rows
 
 

@@ -308,6 +308,7 @@ def rbac_update(svc: NetworkService, ctx: Context, policy_id: str, target: str) 
     """Move a grant to another project."""
     with svc.db.write() as conn:
         before = pools_db.RBAC.get(conn, policy_id, *owned(ctx, tables.rbac_policies.c.project_id), lock=True)
+        guard.check_owner(svc, ctx, "update_rbac_policy", before)
         if target == EVERYBODY and not privileged(ctx):
             raise PolicyNotAuthorized(action="update_rbac_policy:target_tenant")
         if target != before.target_tenant:
@@ -325,6 +326,7 @@ def rbac_delete(svc: NetworkService, ctx: Context, policy_id: str) -> None:
     """Take a grant back. RbacPolicyInUse while somebody uses it."""
     with change(svc, ctx) as work:
         found = pools_db.RBAC.get(work.conn, policy_id, *owned(ctx, tables.rbac_policies.c.project_id), lock=True)
+        guard.check_owner(svc, ctx, "delete_rbac_policy", found)
         _check_unused(work.conn, found)
         pools_db.RBAC.delete(work.conn, policy_id)
         flag = _flag(found.object_type, found.action)
