@@ -56,7 +56,8 @@ remove_guests() {
     local domain
     libvirt_up > /dev/null 2>&1 || return 0
     for domain in $(virsh -q -c qemu:///system list --all --uuid); do
-        virsh -q -c qemu:///system dumpxml "$domain" 2> /dev/null | grep -q 'urn:aerie:compute' || continue
+        # Not into grep -q: it would close the pipe at the first hit, which pipefail takes for a failure.
+        [[ $(virsh -q -c qemu:///system dumpxml "$domain" 2> /dev/null) == *urn:aerie:compute* ]] || continue
         virsh -q -c qemu:///system destroy "$domain" > /dev/null 2>&1
         virsh -q -c qemu:///system undefine --nvram --managed-save --snapshots-metadata "$domain" > /dev/null || return 1
     done
@@ -87,7 +88,7 @@ remove_rules() {
     fi
     for tool in iptables ip6tables; do
         command -v "$tool-save" > /dev/null || continue
-        if "$tool-save" 2> /dev/null | grep -q 'aerie-'; then
+        if [[ $("$tool-save" 2> /dev/null) == *aerie-* ]]; then
             "$tool-save" | grep -v 'aerie-' | "$tool-restore" || return 1
         fi
     done
