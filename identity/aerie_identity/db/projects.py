@@ -73,15 +73,16 @@ def delete_tag(conn: sa.Connection, project_id: str, name: str) -> bool:
 
 def below(conn: sa.Connection, project: Project) -> list[Project]:
     """All projects below it, parents before children."""
-    return sorted(PROJECTS.all(conn, _below(project)), key=lambda p: p.path.count("/"))
+    return sorted(PROJECTS.all(conn, under(project)), key=lambda p: p.path.count("/"))
 
 
-def _below(project: Project) -> sa.ColumnElement[bool]:
-    return sa.and_(_p.path.like(project.path + "%"), _p.id != project.id)
+def under(project: Project) -> sa.ColumnElement[bool]:
+    """Condition: somewhere below this project or domain."""
+    return sa.and_(_p.path.startswith(project.path, autoescape=True), _p.id != project.id)
 
 
 def count_below(conn: sa.Connection, project: Project, *where: sa.ColumnElement[bool]) -> int:
-    return conn.execute(sa.select(sa.func.count()).select_from(t.projects).where(_below(project), *where)).scalar_one()
+    return conn.execute(sa.select(sa.func.count()).select_from(t.projects).where(under(project), *where)).scalar_one()
 
 
 def children_enabled(conn: sa.Connection, project: Project) -> bool:

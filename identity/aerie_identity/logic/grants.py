@@ -128,7 +128,7 @@ def projects_of(svc: Identity, user_id: str, *, only_enabled: bool) -> list[Proj
             from_project = [g.target_id for g in held if g.target_type == "project" and g.inherited]
             tests: list[sa.ColumnElement[bool]] = [p.id.in_(direct), p.domain_id.in_(from_domain)]
             for above in projects.by_ids(conn, from_project).values():
-                tests.append(sa.and_(p.path.like(above.path + "%"), p.id != above.id))
+                tests.append(projects.under(above))
             where.append(sa.or_(*tests))
         found = PROJECTS.all(conn, p.is_domain.is_(False), *where)
         if only_enabled:
@@ -290,7 +290,7 @@ def _reach(conn: sa.Connection, found: list[Assignment], below: list[Project]) -
     spread = [g for g in found if g.inherited or g.target_type == "global"]
     candidates = below
     if spread and not below:
-        candidates = PROJECTS.all(conn, *_under(spread))
+        candidates = PROJECTS.all(conn, *_under(conn, spread))
     wanted = {project.id for project in below}
 
     def reach(grant: Assignment) -> list[tuple[str, str]]:
@@ -305,9 +305,9 @@ def _reach(conn: sa.Connection, found: list[Assignment], below: list[Project]) -
     return reach
 
 
-def _under(spread: list[Assignment]) -> list[sa.ColumnElement[bool]]:
+def _under(conn: sa.Connection, spread: list[Assignment]) -> list[sa.ColumnElement[bool]]:
     p = t.projects.c
     if any(g.target_type == "global" for g in spread):
         return [p.is_domain.is_(False)]
-    tops = {g.target_id for g in spread}
-    return [p.is_domain.is_(False), sa.or_(*(p.path.like(f"%/{top}/%") for top in sorted(tops)))]
+    tops = projects.by_ids(conn, sorted({g.target_id for g in spread}))
+    return [p.is_domain.is_(False), sa.or_(sa.false(), *(projects.under(top) for top in tops.values()))]

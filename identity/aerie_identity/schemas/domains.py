@@ -3,12 +3,12 @@
 
 from aerie_common import schema
 from aerie_common.fields import Field, Resource
-from aerie_identity.schemas.common import ID, TAGS, TEXT
+from aerie_identity.schemas.common import TAGS, TEXT
 from aerie_identity.schemas.projects import OPTIONS
 
 DOMAIN = Resource("domain", "domains", [
     Field("id", schema.string(), filter=True),
-    Field("explicit_domain_id", ID, create=True, show=False),
+    Field("explicit_domain_id", schema.string(1, 64, pattern=r"^[a-z0-9-]+$"), create=True, show=False),
     Field("name", schema.name(max=64), create="required", update=True, filter=True, sort=True),
     Field("description", TEXT, create=True, update=True, default=""),
     Field("enabled", schema.boolean(), create=True, update=True, default=True, filter=True, sort=True),

@@ -124,6 +124,14 @@ def test_domains_and_projects_that_act_as_domains_are_one(cloud: Any) -> None:
     cloud.call("PATCH", "/domains/default", {"domain": {"enabled": True, "name": "Default"}}, expect=200)
 
 
+def test_an_id_of_ones_own(cloud: Any) -> None:
+    body = {"domain": {"name": "named", "explicit_domain_id": "ab-12"}}
+    assert cloud.call("POST", "/domains", body, expect=201).json["domain"]["id"] == "ab-12"
+    for bad in ("a_b", "a%b", "a/b", "AB", ""):
+        body = {"domain": {"name": "bad", "explicit_domain_id": bad}}
+        cloud.call("POST", "/domains", body, expect=400)
+
+
 def test_the_default_domain_stays(cloud: Any) -> None:
     cloud.call("DELETE", "/domains/default", expect=403)
 
