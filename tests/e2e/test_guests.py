@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -130,9 +132,12 @@ def test_reboot_and_back_on_ssh(stack: StackHost, guest: dict[str, str]) -> None
     wait("ssh answers again", lambda: stack.run(f"{SSH} root@{guest['floating']} true").returncode == 0, 60)
 
 
-def test_the_screen_is_served(stack: StackHost, guest: dict[str, str]) -> None:
+def test_a_browser_shows_the_screen(stack: StackHost, guest: dict[str, str]) -> None:
     url = stack.json("console", "url", "show", "--novnc", "e-one")["url"]
-    assert "noVNC" in stack.sh(f"curl -sf '{url}'")
+    python, page = sys.executable, Path(__file__).with_name("screen.py")
+    assert int(stack.sh(f"{python} {page} '{url}' {stack.out}/screen.png").split()[-1]) >= 2, "the screen is blank"
+    # the token was good for one connection only
+    assert stack.sh(f"{python} {page} '{url}' {stack.out}/screen-again.png").split()[-1] == "0"
 
 
 def test_the_story_is_told(stack: StackHost, guest: dict[str, str]) -> None:
