@@ -176,6 +176,7 @@ def _only_default(work: Work, network_id: str) -> None:
 @retried
 def update(svc: NetworkService, ctx: Context, network_id: str, values: dict[str, Any], revision: int | None) -> Network:
     """Change a network. InvalidSharedSetting, ExternalNetworkInUse, RevisionNumberConstraintFailed."""
+    values = dict(values)  # the function may run again with what it was given
     with change(svc, ctx) as work:
         conn = work.conn
         before = db.STORE.get(conn, network_id, *_scope(ctx), lock=True)

@@ -113,6 +113,7 @@ def _only_default(work: Work, version: int, pool_id: str) -> None:
 @retried
 def update(svc: NetworkService, ctx: Context, pool_id: str, values: dict[str, Any], revision: int | None) -> SubnetPool:
     """Change a pool; its prefixes may only grow."""
+    values = dict(values)  # the function may run again with what it was given
     with change(svc, ctx) as work:
         before = db.POOLS.get(work.conn, pool_id, *_pool_scope(ctx), lock=True)
         guard.check_owner(svc, ctx, "update_subnetpool", before)

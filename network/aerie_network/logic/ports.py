@@ -486,6 +486,7 @@ def move(work: Work, port: Port, network: Network, host: str, values: Mapping[st
 @retried
 def update(svc: NetworkService, ctx: Context, port_id: str, values: dict[str, Any], revision: int | None) -> Port:
     """Change a port: its addresses, groups, binding, options. Binding it anew makes it wait for reports again."""
+    values = dict(values)  # the function may run again with what it was given
     sent = values.pop("sent")
     with change(svc, ctx) as work:
         conn = work.conn

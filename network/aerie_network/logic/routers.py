@@ -303,6 +303,7 @@ def make(work: Work, ctx: Context, values: dict[str, Any]) -> Router:
 @retried
 def update(svc: NetworkService, ctx: Context, router_id: str, values: dict[str, Any], revision: int | None) -> Router:
     """Change a router, its gateway and its routes."""
+    values = dict(values)  # the function may run again with what it was given
     with change(svc, ctx) as work:
         router = _locked(work, ctx, router_id, "update_router")
         guard.check_revision(router, revision)

@@ -273,6 +273,7 @@ def _address_existing_ports(work: Work, network: Network, subnet: Subnet) -> Non
 @retried
 def update(svc: NetworkService, ctx: Context, subnet_id: str, values: dict[str, Any], revision: int | None) -> Subnet:
     """Change a subnet. GatewayIpInUse, GatewayConflictWithAllocationPools, the pools' refusals."""
+    values = dict(values)  # the function may run again with what it was given
     with change(svc, ctx) as work:
         conn = work.conn
         found = db.STORE.get(conn, subnet_id, *_scope(ctx))
