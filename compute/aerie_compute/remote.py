@@ -104,7 +104,7 @@ class Networks:
     def __init__(self, clients: ServiceClients) -> None:
         self._api = clients["network"]
         self._networks: Cache[tuple[str | None, str], dict[str, Any]] = Cache(FACTS_SECONDS)
-        self._groups: Cache[tuple[str | None, str], str] = Cache(FACTS_SECONDS)
+        self._groups: Cache[tuple[str | None, str], tuple[str, str]] = Cache(FACTS_SECONDS)
         self._subnets: Cache[str, list[dict[str, Any]]] = Cache(FACTS_SECONDS)
 
     # -- on behalf of the caller
@@ -160,12 +160,12 @@ class Networks:
             raise BadRequest(f"Port {port_id} requires a FixedIP in order to be used.")
         return port
 
-    def security_group(self, ctx: Context, name: str) -> str:
-        """The id of a security group of the caller's project, by name or id. SecurityGroupUnusable."""
+    def security_group(self, ctx: Context, name: str) -> tuple[str, str]:
+        """Id and name of a security group of the caller's project, by either. SecurityGroupUnusable."""
 
-        def find() -> str:
+        def find() -> tuple[str, str]:
             for key in ("name", "id"):
-                query = urlencode({key: name, "tenant_id": ctx.project_id or "", "fields": "id"})
+                query = urlencode({key: name, "tenant_id": ctx.project_id or ""}) + "&fields=id&fields=name"
                 try:
                     found = self._api.get(f"/security-groups?{query}", ctx, as_user=True)["security_groups"]
                 except RemoteError as e:
@@ -178,7 +178,7 @@ class Networks:
                         f"Multiple security groups found matching '{name}'. Use an ID to be more specific."
                     )
                 if found:
-                    return str(found[0]["id"])
+                    return str(found[0]["id"]), str(found[0]["name"])
             raise errors.SecurityGroupUnusable(group=name, project_id=ctx.project_id)
 
         return self._groups.get((ctx.project_id, name), find)

@@ -330,7 +330,7 @@ def _change_groups(svc: Compute, ctx: Context, server_id: str, name: str, *, add
     server = logic.show(svc, ctx, server_id)
     logic.check_unlocked(ctx, server)
     try:
-        group_id = svc.networks.security_group(ctx, name)
+        group_id, group_name = svc.networks.security_group(ctx, name)
     except errors.SecurityGroupUnusable as e:
         raise errors.SecurityGroupNotFound(group=name, project_id=ctx.project_id) from e
     touched = False
@@ -349,8 +349,8 @@ def _change_groups(svc: Compute, ctx: Context, server_id: str, name: str, *, add
         raise errors.SecurityGroupNotFound(f"Security group {name} not associated with the instance {server_id}")
 
     def make(now: Server) -> dict[str, Any]:
-        names = [n for n in now.spec.get("security_groups", ()) if n != name]
-        return {"spec": {**now.spec, "security_groups": [*names, name] if add else names}}
+        names = [n for n in now.spec.get("security_groups", ()) if n != group_name]
+        return {"spec": {**now.spec, "security_groups": [*names, group_name] if add else names}}
 
     logic.change(svc, ctx, server_id, make)
     _note(svc, ctx, server, "addSecurityGroup" if add else "removeSecurityGroup")

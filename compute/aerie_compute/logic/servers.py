@@ -93,9 +93,9 @@ def create(svc: Compute, ctx: Context, wanted: NewServer) -> Created:
         lambda: find_networks(svc, ctx, wanted),
         lambda: [svc.networks.security_group(ctx, name) for name in wanted.security_groups if name != "default"],
     ]
-    image, networks, group_ids = ask_all(svc, asks)
-    if any(name == "default" for name in wanted.security_groups) and group_ids:
-        group_ids = [svc.networks.security_group(ctx, "default"), *group_ids]
+    image, networks, found_groups = ask_all(svc, asks)
+    if "default" in wanted.security_groups and found_groups:
+        found_groups = [svc.networks.security_group(ctx, "default"), *found_groups]
     spec = {
         "flavor": flavor.document(),
         "image": image,
@@ -107,8 +107,8 @@ def create(svc: Compute, ctx: Context, wanted: NewServer) -> Created:
         "wanted_node": wanted.node,
         "hints": dict(wanted.hints),
         "networks": networks,
-        "security_groups": list(wanted.security_groups) or ["default"],
-        "security_group_ids": group_ids,
+        "security_groups": [name for _, name in found_groups] or ["default"],
+        "security_group_ids": [group_id for group_id, _ in found_groups],
         "has_user_data": wanted.user_data is not None,
         "access_ip_v4": wanted.access_ip_v4,
         "access_ip_v6": wanted.access_ip_v6,
@@ -118,7 +118,7 @@ def create(svc: Compute, ctx: Context, wanted: NewServer) -> Created:
     written = _write(svc, ctx, wanted, spec, limits)
     if spec.get("group_id"):
         _join_group(svc, spec["group_id"], list(written[0]))
-    return Created(written[0], written[1], tuple(spec["security_groups"]), password)
+    return Created(written[0], written[1], wanted.security_groups or ("default",), password)
 
 
 def ask_all(svc: Compute, asks: Sequence[Callable[[], Any]]) -> list[Any]:

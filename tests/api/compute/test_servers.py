@@ -270,6 +270,8 @@ def test_security_groups_of_a_server(owner: Any) -> None:
     server = owner.server(security_groups=[{"name": "web"}])
     [port] = owner.get(f"/ports?device_id={server['id']}", service="network")["ports"]
     assert port["security_groups"] == [group["id"]] and server["security_groups"] == [{"name": "web"}]
+    by_id = owner.server(security_groups=[{"name": group["id"]}])
+    assert by_id["security_groups"] == [{"name": "web"}]
     owner.action(server["id"], {"addSecurityGroup": {"name": "default"}})
     [port] = owner.get(f"/ports?device_id={server['id']}", service="network")["ports"]
     assert len(port["security_groups"]) == 2
