@@ -21,7 +21,6 @@ from aerie_identity.logic.passwords import Hasher
 from aerie_identity.logic.roles_graph import RoleGraph
 from aerie_identity.logic.token_formats import FernetFormat, JwsFormat, TokenFormat
 from aerie_identity.logic.tokens import LocalTokenCache, LocalTokens
-from aerie_identity.logic.totp import UsedPasscodes
 
 T = TypeVar("T")
 
@@ -75,10 +74,6 @@ class Identity(Service):
     @cached_property
     def credential_box(self) -> CredentialBox:
         return CredentialBox(self.credential_keys)
-
-    @cached_property
-    def used_passcodes(self) -> UsedPasscodes:
-        return UsedPasscodes()
 
     @cached_property
     def token_source(self) -> TokenSource:

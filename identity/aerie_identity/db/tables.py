@@ -235,6 +235,7 @@ credentials = sa.Table(
     sa.Column("type", sa.String(255), nullable=False),
     sa.Column("access_hash", sa.String(64), nullable=True, unique=True),
     sa.Column("encrypted_blob", BigText, nullable=False),
+    sa.Column("last_step", sa.BigInteger, nullable=True),
     _extra(),
 )
 

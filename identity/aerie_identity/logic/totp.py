@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time-based one-time passwords (RFC 6238: SHA-1, 30 seconds, 6 digits), with secrets kept as credentials of type totp.
 
-A passcode is good once: its time step is remembered with the user until it is too old to be accepted anyway.
+A passcode is good once: the time step of the last one used is kept with the credential, and only later ones are taken.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
+from aerie_common.db import retried
+from aerie_identity.db import credentials
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import CREDENTIALS
 
@@ -39,27 +41,16 @@ def decode(secret: str) -> bytes | None:
         return None
 
 
+@retried
 def verify(svc: Identity, user_id: str, code: str) -> bool:
-    """Is this a passcode of now (or of the windows before) that was not used yet?"""
+    """Is this a passcode of now (or of the windows before) that is newer than the last one used?"""
     with svc.db.read() as conn:
         found = CREDENTIALS.all(conn, t.credentials.c.user_id == user_id, t.credentials.c.type == "totp")
     now = int(time.time()) // STEP
     for credential in found:
         secret = decode(svc.credential_box.open(credential))
         for step in range(now, now - 1 - svc.conf.totp.included_previous_windows, -1):
-            if secret and hmac.compare_digest(passcode(secret, step), code):
-                return svc.used_passcodes.first_use(credential.id, step)
+            if secret and hmac.compare_digest(passcode(secret, step).encode(), code.encode()):
+                with svc.db.write() as conn:
+                    return credentials.use_step(conn, credential.id, step)
     return False
-
-
-class UsedPasscodes:
-    """Time steps whose passcode was used, in this process."""
-
-    def __init__(self) -> None:
-        self._used: dict[tuple[str, int], float] = {}
-
-    def first_use(self, credential_id: str, step: int) -> bool:
-        now = time.time()
-        self._used = {k: until for k, until in self._used.items() if until > now}
-        key = (credential_id, step)
-        return self._used.setdefault(key, (marker := now + STEP * 12)) is marker

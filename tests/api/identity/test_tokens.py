@@ -243,11 +243,14 @@ def test_several_factors(cloud: Any) -> None:
     wrong = {"methods": ["totp"], "totp": {"user": {"id": user, "passcode": "000000"}}}
     cloud.authenticate(wrong, "unscoped", headers=headers, expect=401)
     cloud.authenticate(code(-20), "unscoped", headers=headers, expect=401)
-    body = cloud.authenticate(code(), "unscoped", headers=headers, expect=201).json["token"]
+    first, second = code(-1), code()
+    body = cloud.authenticate(first, "unscoped", headers=headers, expect=201).json["token"]
     assert set(body["methods"]) == {"password", "totp"}
-    cloud.authenticate(code(), "unscoped", headers=headers, expect=401)  # a passcode is good once
-    both = {**cloud.password(name, "pw"), "methods": ["password", "totp"], "totp": code(-1)["totp"]}
+    cloud.authenticate(first, "unscoped", headers=headers, expect=401)  # a passcode is good once
+    both = {**cloud.password(name, "pw"), "methods": ["password", "totp"], "totp": second["totp"]}
     cloud.authenticate(both, "unscoped", expect=201)
+    cloud.authenticate(both, "unscoped", expect=401)
+    cloud.authenticate({"methods": ["totp"], "totp": {"user": {"id": user, "passcode": "\u0661"}}}, expect=401)
 
 
 def test_totp_codes_are_those_of_the_standard() -> None:

@@ -27,6 +27,7 @@ def upgrade() -> None:
     sa.Column('type', sa.String(length=255), nullable=False),
     sa.Column('access_hash', sa.String(length=64), nullable=True),
     sa.Column('encrypted_blob', sa.Text().with_variant(mysql.MEDIUMTEXT(), 'mariadb').with_variant(mysql.MEDIUMTEXT(), 'mysql'), nullable=False),
+    sa.Column('last_step', sa.BigInteger(), nullable=True),
     sa.Column('extra', sa.Text().with_variant(mysql.MEDIUMTEXT(), 'mariadb').with_variant(mysql.MEDIUMTEXT(), 'mysql'), nullable=False),
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('access_hash')
