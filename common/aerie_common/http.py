@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, Any
@@ -17,6 +17,31 @@ from aerie_common.fields import NO_VERSION
 from aerie_common.listing import Listing
 from aerie_common.microversions import Version
 from aerie_common.operations import Operation
+
+
+class FileSlice:
+    """A part of a file as a reply's body: the server lets the kernel send it; whoever else, reads it piece by piece."""
+
+    PIECE = 1 << 20
+
+    def __init__(self, file: IO[bytes], offset: int, length: int) -> None:
+        """file: opened unbuffered; it is closed with the reply."""
+        self.file, self.offset, self.length = file, offset, length
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self.file:
+            self.file.seek(self.offset)
+            left = self.length
+            while left > 0:
+                piece = self.file.read(min(self.PIECE, left))
+                if not piece:
+                    raise OSError(f"{self.file.name} ends {left} bytes early")
+                left -= len(piece)
+                yield piece
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
 
 
 @dataclass

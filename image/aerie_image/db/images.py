@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -142,25 +144,51 @@ def find(
     viewer: Viewer,
     conditions: Sequence[sa.ColumnElement[bool]],
     *,
+    hidden: bool,
     visibility: str | None,
     member_status: str,
-    sort: Sequence[tuple[str, str]],
+    sort: tuple[tuple[str, str], ...],
     marker: Image | None,
     limit: int,
 ) -> list[Image]:
-    """The images the viewer may see, by one query."""
-    query = sa.select(images).where(*conditions)
-    allowed = _seen_by(viewer, visibility, member_status)
-    if allowed is not None:
-        query = query.where(allowed)
-    order = [(images.c[key], direction) for key, direction in sort]
-    query = paginate(query, sort=order, marker=marker, limit=limit)
-    return [Image(**row) for row in conn.execute(query).mappings()]
+    """The images the viewer may see, by one query. hidden: those with os_hidden too."""
+    anywhere = viewer.is_admin and viewer.project_id is None
+    query = _seen(viewer.is_admin, anywhere, hidden, visibility, member_status)
+    if not conditions and marker is None:
+        query = _page(query, sort, limit)
+    else:
+        query = paginate(query.where(*conditions), sort=_order(sort), marker=marker, limit=limit)
+    return [Image(*row) for row in conn.execute(query, {"viewer": viewer.project_id})]
 
 
-def _seen_by(viewer: Viewer, visibility: str | None, member_status: str) -> sa.ColumnElement[bool] | None:
-    own = images.c.owner == viewer.project_id
-    member = sa.select(image_members.c.image_id).where(image_members.c.member == viewer.project_id)
+def _order(sort: tuple[tuple[str, str], ...]) -> list[tuple[sa.Column[Any], str]]:
+    return [(images.c[key], direction) for key, direction in sort]
+
+
+@functools.lru_cache(256)
+def _page(query: sa.Select[Any], sort: tuple[tuple[str, str], ...], limit: int) -> sa.Select[Any]:
+    """The first page: built once, since building a query costs more than running it."""
+    return paginate(query, sort=_order(sort), marker=None, limit=limit)
+
+
+@functools.lru_cache(256)
+def _seen(
+    is_admin: bool, anywhere: bool, hidden: bool, visibility: str | None, member_status: str
+) -> sa.Select[Any]:
+    """Images that somebody may see, whose project is the parameter `viewer`."""
+    query = sa.select(*(images.c[field.name] for field in dataclasses.fields(Image)))
+    if not hidden:
+        query = query.where(images.c.os_hidden == sa.false())
+    allowed = _seen_by(is_admin, anywhere, visibility, member_status)
+    return query if allowed is None else query.where(allowed)
+
+
+def _seen_by(
+    is_admin: bool, anywhere: bool, visibility: str | None, member_status: str
+) -> sa.ColumnElement[bool] | None:
+    viewer = sa.bindparam("viewer", type_=images.c.owner.type)
+    own = images.c.owner == viewer
+    member = sa.select(image_members.c.image_id).where(image_members.c.member == viewer)
     if member_status != "all":
         member = member.where(image_members.c.status == member_status)
     shared = sa.and_(images.c.visibility == "shared", images.c.id.in_(member))
@@ -168,16 +196,16 @@ def _seen_by(viewer: Viewer, visibility: str | None, member_status: str) -> sa.C
         return images.c.visibility == visibility
     if visibility == "private":
         private = images.c.visibility == "private"
-        return private if viewer.is_admin else sa.and_(private, own)
+        return private if is_admin else sa.and_(private, own)
     if visibility == "shared":
         mine = images.c.visibility == "shared"
-        return mine if viewer.is_admin and member_status == "all" else sa.and_(mine, sa.or_(own, shared))
-    if viewer.is_admin and viewer.project_id is None:
+        return mine if is_admin and member_status == "all" else sa.and_(mine, sa.or_(own, shared))
+    if anywhere:
         return None
     everything = [own, images.c.visibility == "public", shared]
     if visibility == "all":
         everything.append(images.c.visibility == "community")
-    if viewer.is_admin:
+    if is_admin:
         everything.append(images.c.visibility.in_(("private", "shared")))
     return sa.or_(*everything)
 

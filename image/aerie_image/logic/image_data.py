@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from aerie_common.context import Context
@@ -156,7 +156,7 @@ def source(svc: ImageService, image: Image) -> tuple[Store, str] | None:
 
 def download(
     svc: ImageService, ctx: Context, image_id: str, wanted: tuple[int | None, int | None] | None
-) -> tuple[Image, int, int, Iterator[bytes] | None]:
+) -> tuple[Image, int, int, Iterable[bytes] | None]:
     """(image, offset, length, pieces) of its data; no pieces when it has none. wanted: first and last byte as a Range
     header has them."""
     image = images.get(svc, ctx, image_id)

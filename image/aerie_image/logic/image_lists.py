@@ -73,8 +73,6 @@ def _quoted_list(text: str) -> list[str]:
 def conditions(query: Mapping[str, list[str]]) -> list[sa.ColumnElement[bool]]:
     """The conditions of a query string; unknown names are custom properties."""
     made: list[sa.ColumnElement[bool]] = []
-    if "os_hidden" not in query:
-        made.append(db.images.equals("os_hidden", [False]))
     for name, values in query.items():
         if name == "tag":
             made += [db.images.indexed("tag", value) for value in values]
@@ -106,13 +104,14 @@ def list_(
     member_status = (query.get("member_status") or ["accepted"])[-1]
     if member_status not in ("pending", "accepted", "rejected", "all"):
         raise BadRequest(f"Invalid status: {member_status}")
-    order = [*sort, *((key, "desc") for key in ("created_at", "id") if key not in dict(sort))]
+    order = (*sort, *((key, "desc") for key in ("created_at", "id") if key not in dict(sort)))
     with svc.db.read() as conn:
         last = images.visible(conn, ctx, marker) if marker else None
         return db.images.find(
             conn,
             images.viewer(ctx),
             conditions(query),
+            hidden="os_hidden" in query,
             visibility=visibility,
             member_status=member_status,
             sort=order,

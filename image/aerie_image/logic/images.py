@@ -180,8 +180,8 @@ def delete(svc: ImageService, ctx: Context, image_id: str) -> None:
     for name, location in image.locations.items():
         if name in svc.stores:
             svc.stores[name].delete(location)
-    if image.status == "uploading":
-        svc.staging.delete(svc.staging.location(image_id))
+    if image.status in ("uploading", "importing"):
+        svc.staging.discard(image_id)  # an import that has not begun its first step has nothing to undo
 
 
 @retried

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 
@@ -36,8 +36,8 @@ class Store(ABC):
         """Begin to store an image's data."""
 
     @abstractmethod
-    def read(self, location: str, offset: int, length: int) -> Iterator[bytes]:
-        """The bytes from offset on, in pieces. FileNotFoundError when there are none."""
+    def read(self, location: str, offset: int, length: int) -> Iterable[bytes]:
+        """The bytes from offset on, in pieces; closes what it opened when it has been read. FileNotFoundError when there are none."""
 
     @abstractmethod
     def size(self, location: str) -> int:

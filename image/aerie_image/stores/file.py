@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from aerie_common.http import FileSlice
 from aerie_image.stores.base import Store
 
-CHUNK = 1 << 20
 _PART = ".part"
 
 
@@ -67,21 +67,8 @@ class FileStore(Store):
     def create(self, image_id: str) -> FileWriter:
         return FileWriter(self._folder / image_id)
 
-    def read(self, location: str, offset: int, length: int) -> Iterator[bytes]:
-        file = open(self._path(location), "rb", buffering=0)  # noqa: SIM115  (closed by the generator)
-
-        def pieces() -> Iterator[bytes]:
-            with file:
-                file.seek(offset)
-                left = length
-                while left > 0:
-                    piece = file.read(min(CHUNK, left))
-                    if not piece:
-                        raise OSError(f"{location} ends {left} bytes early")
-                    left -= len(piece)
-                    yield piece
-
-        return pieces()
+    def read(self, location: str, offset: int, length: int) -> Iterable[bytes]:
+        return FileSlice(open(self._path(location), "rb", buffering=0), offset, length)  # noqa: SIM115
 
     def size(self, location: str) -> int:
         return self._path(location).stat().st_size

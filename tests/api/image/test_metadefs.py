@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metadata definitions: namespaces and what they define, who sees them, and what a fresh cloud has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aerie_common.db import count_queries
+from aerie_common.testing.api import Api, Caller
+from aerie_image import standard_metadefs
+
+ROOT = "/v2/metadefs/namespaces"
+
+
+@pytest.fixture
+def admin(api: Api) -> Caller:
+    return api.caller("admin")
+
+
+def make(api: Api, by: Caller, name: str = "OS::Test", expect: int = 201, **more: Any) -> Any:
+    body = {"namespace": name, "visibility": "public", **more}
+    return api.call("POST", ROOT, body, by=by, expect=expect).json
+
+
+def test_a_namespace_with_all_it_defines(api: Api, admin: Caller) -> None:
+    size = {"title": "Size", "type": "integer", "minimum": 1}
+    made = make(
+        api, admin, display_name="Test", description="About tests",
+        properties={"size": size}, tags=[{"name": "t"}], resource_type_associations=[{"name": "OS::X", "prefix": "x_"}],
+        objects=[{"name": "box", "required": ["size"], "properties": {"size": size}}],
+    )  # fmt: skip
+    shown = api.call("GET", f"{ROOT}/OS::Test", by=api.caller("reader"), expect=200).json
+    assert shown == made and shown["properties"] == {"size": size} and shown["protected"] is False
+    assert shown["objects"][0]["properties"] == {"size": size} and shown["tags"][0]["name"] == "t"
+    assert shown["resource_type_associations"][0]["prefix"] == "x_"
+    types = api.call("GET", "/v2/metadefs/resource_types", by=admin, expect=200).json["resource_types"]
+    assert {"name": "OS::X"} in types and {"name": "OS::Nova::Flavor"} in types
+    make(api, admin, expect=409)
+    make(api, admin, name="bad/name", expect=400)
+    make(api, admin, name="bad", properties={"p": {"type": "integer"}}, expect=400)
+    make(api, api.caller("member"), name="not mine", expect=403)
+
+
+def test_update_and_protection(api: Api, admin: Caller) -> None:
+    make(api, admin, protected=True)
+    make(api, admin, "OS::Other")
+    one = f"{ROOT}/OS::Test"
+    api.call("DELETE", one, by=admin, expect=403)
+    api.call("PUT", one, {"namespace": "OS::Other"}, by=admin, expect=409)
+    body = {"namespace": "OS::New", "protected": False, "visibility": "private"}
+    assert api.call("PUT", one, body, by=admin, expect=200).json["namespace"] == "OS::New"
+    api.call("GET", one, by=admin, expect=404)
+    api.call("GET", f"{ROOT}/OS::New", by=api.caller("member"), expect=404)
+    api.call("GET", f"{ROOT}/OS::New", by=api.caller("member", project_id=admin.project_id), expect=200)
+    api.call("DELETE", f"{ROOT}/OS::New", by=admin, expect=204)
+    api.call("GET", f"{ROOT}/OS::New", by=admin, expect=404)
+
+
+@pytest.mark.parametrize(
+    ("place", "body"),
+    [
+        ("objects", {"description": "a box"}),
+        ("properties", {"title": "Size", "type": "string"}),
+    ],
+)
+def test_definitions(api: Api, admin: Caller, place: str, body: dict[str, Any]) -> None:
+    make(api, admin)
+    every = f"{ROOT}/OS::Test/{place}"
+    assert api.call("POST", every, {"name": "a", **body}, by=admin, expect=201).json["name"] == "a"
+    api.call("POST", every, {"name": "a", **body}, by=admin, expect=409)
+    api.call("POST", every, {"name": "b", **body}, by=admin, expect=201)
+    api.call("POST", every, {"name": "c", **body}, by=api.caller("member"), expect=403)
+    api.call("PUT", f"{every}/a", {"name": "b", **body}, by=admin, expect=409)
+    assert api.call("PUT", f"{every}/a", {"name": "c", **body}, by=admin, expect=200).json["name"] == "c"
+    api.call("GET", f"{every}/a", by=admin, expect=404)
+    listed = api.call("GET", every, by=api.caller("reader"), expect=200).json[place]
+    assert (sorted(listed) if isinstance(listed, dict) else [d["name"] for d in listed]) == ["b", "c"]
+    api.call("DELETE", f"{every}/c", by=admin, expect=204)
+    api.call("DELETE", f"{every}/c", by=admin, expect=404)
+    api.call("DELETE", every, by=admin, expect=204)
+    assert not api.call("GET", every, by=admin, expect=200).json[place]
+
+
+def test_tags(api: Api, admin: Caller) -> None:
+    make(api, admin)
+    every = f"{ROOT}/OS::Test/tags"
+
+    def names() -> list[str]:
+        return [t["name"] for t in api.call("GET", every, by=admin, expect=200).json["tags"]]
+
+    api.call("POST", every, {"tags": [{"name": "a"}, {"name": "b"}]}, by=admin, expect=201)
+    api.call("POST", every, {"tags": [{"name": "c"}]}, by=admin, headers={"X-Openstack-Append": "true"}, expect=201)
+    assert names() == ["a", "b", "c"]
+    api.call("POST", every, {"tags": [{"name": "d"}]}, by=admin, expect=201)
+    api.call("POST", f"{every}/e", by=admin, expect=201)
+    api.call("POST", f"{every}/e", by=admin, expect=409)
+    api.call("PUT", f"{every}/e", {"name": "f"}, by=admin, expect=200)
+    assert names() == ["d", "f"]
+    api.call("DELETE", f"{every}/f", by=admin, expect=204)
+    api.call("DELETE", every, by=admin, expect=204)
+    assert names() == []
+
+
+def test_resource_types_filter_namespaces(api: Api, admin: Caller) -> None:
+    make(api, admin)
+    make(api, admin, "OS::Other")
+    types = f"{ROOT}/OS::Test/resource_types"
+    api.call("POST", types, {"name": "OS::Nova::Flavor", "prefix": "hw:"}, by=admin, expect=201)
+    [found] = api.call("GET", types, by=admin, expect=200).json["resource_type_associations"]
+    assert (found["name"], found["prefix"]) == ("OS::Nova::Flavor", "hw:")
+    listed = api.call("GET", f"{ROOT}?resource_types=OS::Nova::Flavor", by=admin, expect=200).json["namespaces"]
+    assert [n["namespace"] for n in listed] == ["OS::Test"]
+    api.call("DELETE", f"{types}/OS::Nova::Flavor", by=admin, expect=204)
+    api.call("DELETE", f"{types}/OS::Nova::Flavor", by=admin, expect=404)
+
+
+def test_a_fresh_cloud_has_definitions_and_lists_cost_the_same(api: Api, admin: Caller) -> None:
+    api.call("GET", ROOT, by=admin, expect=200)
+    with count_queries(api.svc.db) as none:
+        assert api.call("GET", ROOT, by=admin).json["namespaces"] == []
+    standard_metadefs.load(api.svc)
+    standard_metadefs.load(api.svc)
+    with count_queries(api.svc.db) as many:
+        found = api.call("GET", ROOT, by=api.caller("member"), expect=200).json["namespaces"]
+    assert len(found) == len(standard_metadefs.STANDARD) and many.count <= none.count + 1
+    assert all(n["resource_type_associations"] and n["protected"] for n in found)
+    page = api.call("GET", f"{ROOT}?limit=2&sort_key=namespace&sort_dir=asc", by=admin, expect=200).json
+    rest = api.call("GET", page["next"], by=admin, expect=200).json["namespaces"]
+    assert [n["namespace"] for n in page["namespaces"] + rest] == sorted(standard_metadefs.STANDARD)[:4]
+
+
+@pytest.mark.parametrize("name", ["namespace", "namespaces", "object", "objects", "property", "properties", "tag", "tags",
+                                  "resource_type", "resource_types"])  # fmt: skip
+def test_schemas(api: Api, admin: Caller, name: str) -> None:
+    shown = api.call("GET", f"/v2/schemas/metadefs/{name}", by=admin, expect=200).json
+    assert shown["name"] == name.replace("resource_type", "resource_type_association") and shown["properties"]
