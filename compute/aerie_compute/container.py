@@ -12,6 +12,7 @@ from aerie_common.service import Service
 from aerie_compute.agent.rpc import AgentClient
 from aerie_compute.cache import Cache
 from aerie_compute.db.flavors import Flavor
+from aerie_compute.db.servers import Known
 from aerie_compute.remote import Images, Networks
 from aerie_compute.rpc import ConductorClient, SchedulerClient
 
@@ -59,6 +60,11 @@ class Compute(Service):
     def limits(self) -> Cache[str, dict[str, int]]:
         """Limits of projects, remembered shortly; what is used is never remembered."""
         return Cache(1.0)
+
+    @cached_property
+    def known_servers(self) -> Known:
+        """Servers as lists read them last."""
+        return Known()
 
     @cached_property
     def threads(self) -> ThreadPoolExecutor:

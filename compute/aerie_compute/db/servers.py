@@ -159,6 +159,25 @@ SORT_COLUMNS: dict[str, sa.Column[Any]] = {
 }  # fmt: skip
 
 
+class Known:
+    """Servers as they were read last, by id and generation. A row's generation moves with every change that can be
+    seen, so a list reads whole rows only of servers that changed since the last one."""
+
+    def __init__(self, size: int = 4000) -> None:
+        self._size = size
+        self._servers: dict[str, Server] = {}
+
+    def get(self, server_id: str, generation: int) -> Server | None:
+        """The server, if it has not changed since."""
+        found = self._servers.get(server_id)
+        return found if found is not None and found.generation == generation else None
+
+    def add(self, found: Server) -> None:
+        if len(self._servers) >= self._size:
+            self._servers.clear()
+        self._servers[found.id] = found
+
+
 def list_(
     conn: sa.Connection,
     wanted: Filter,
@@ -166,12 +185,25 @@ def list_(
     sort: Sequence[tuple[str, str]] = (),
     limit: int | None = None,
     marker: Server | None = None,
+    known: Known | None = None,
 ) -> list[Server]:
-    """Servers, newest first unless sorted otherwise."""
-    query = _SELECT.where(*_conditions(wanted))
+    """Servers, newest first unless sorted otherwise, in one statement; with `known` in two at most, the second only for
+    servers that changed."""
     order = [(SORT_COLUMNS[key], direction) for key, direction in sort] or [(SERVERS.c.created_at, "desc")]
     order.append((SERVERS.c.id, order[0][1] if sort else "desc"))
-    return [_of(row) for row in conn.execute(paginate(query, sort=order, marker=marker, limit=limit))]
+    conditions = _conditions(wanted)
+    if known is None:
+        query = paginate(_SELECT.where(*conditions), sort=order, marker=marker, limit=limit)
+        return [_of(row) for row in conn.execute(query)]
+    short = sa.select(SERVERS.c.id, SERVERS.c.generation).where(*conditions)
+    rows = conn.execute(paginate(short, sort=order, marker=marker, limit=limit)).all()
+    found = {server_id: known.get(server_id, generation) for server_id, generation in rows}
+    changed = [server_id for server_id, server in found.items() if server is None]
+    if changed:
+        for row in conn.execute(_SELECT.where(SERVERS.c.id.in_(changed))):
+            server = found[row[0]] = _of(row)
+            known.add(server)
+    return [server for server in found.values() if server is not None]
 
 
 def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:

@@ -350,7 +350,7 @@ def list_(
             after = servers.get(conn, marker, wanted.project_id, deleted=True)
             if after is None:
                 raise BadRequest(f"marker [{marker}] not found")
-        return servers.list_(conn, wanted, sort=sort, limit=limit, marker=after)
+        return servers.list_(conn, wanted, sort=sort, limit=limit, marker=after, known=svc.known_servers)
 
 
 # ------------------------------------------------------------------------------------------------------------ changing
