@@ -30,7 +30,7 @@ def test_migrations_and_tables_agree(database: DatabaseSpec, mariadb: Any) -> No
     one, two = sa.create_engine(mariadb.url(migrated)), sa.create_engine(mariadb.url(created))
     try:
         with one.connect() as conn:
-            context = MigrationContext.configure(conn, opts={"compare_type": False, "target_metadata": database.tables()})
+            context = MigrationContext.configure(conn, opts={"compare_type": False})
             assert compare_metadata(context, database.tables()) == []
         database.tables().create_all(two)
         for table in database.tables().tables:
