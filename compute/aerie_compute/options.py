@@ -11,7 +11,6 @@ DEFAULT_OPTS: list[cfg.Opt] = [
     cfg.StrOpt("default_availability_zone", default="nova", help="Zone of hosts whose aggregates name none."),
     cfg.StrOpt("default_schedule_zone", help="Zone of servers whose owner names none (default: any)."),
     cfg.IntOpt("service_down_time", default=60, min=1, help="Seconds of silence after which a daemon counts as down."),
-    cfg.IntOpt("instance_build_timeout", default=600, min=10, help="Seconds within which a server is built or ERROR."),
     cfg.IntOpt("shutdown_timeout", default=60, min=0, help="Seconds a guest has to shut down when asked."),
     cfg.IntOpt("build_attempts", default=3, min=1, help="Hosts tried before a build is given up."),
     cfg.StrOpt("instance_name_template", default="instance-{short_id}", help="What the hypervisor calls a guest."),

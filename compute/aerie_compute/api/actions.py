@@ -10,9 +10,9 @@ from aerie_common.http import Reply, Request
 from aerie_compute.api import servers as views
 from aerie_compute.api.links import links
 from aerie_compute.db.actions import Action, Event
-from aerie_compute.errors import ConsoleTypeUnavailable
+from aerie_compute.errors import ConsoleTypeUnavailable, ServerNotReady
 from aerie_compute.fields import isoformat_micros, parse_time
-from aerie_compute.logic import actions, consoles, interfaces, servers
+from aerie_compute.logic import actions, consoles, interfaces, passwords, servers
 from aerie_compute.schemas.servers import host_id
 
 
@@ -204,6 +204,17 @@ def console_token(req: Request, token: str) -> dict[str, Any]:
 def diagnostics(req: Request, server_id: str) -> dict[str, Any]:
     """Show counters of a running guest."""
     return actions.diagnostics(req.svc, req.ctx, server_id)
+
+
+def password_show(req: Request, server_id: str) -> dict[str, Any]:
+    """Show the password the guest made up, encrypted with its owner's public key."""
+    return {"password": passwords.load(req.svc, servers.show(req.svc, req.ctx, server_id).id)}
+
+
+def password_clear(req: Request, server_id: str) -> None:
+    """Forget the password the guest made up."""
+    if not passwords.clear(req.svc, servers.show(req.svc, req.ctx, server_id).id):
+        raise ServerNotReady(server_id=server_id)
 
 
 def volume_attachments(req: Request, server_id: str) -> dict[str, Any]:

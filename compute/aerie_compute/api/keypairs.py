@@ -14,8 +14,7 @@ FILTERS = frozenset({"user_id"})
 
 def _owner(req: Request, user_id: str | None) -> str | None:
     """Another user's key pairs are administrators' business."""
-    if user_id is not None and user_id != req.ctx.user_id:
-        req.enforce({"user_id": user_id})
+    req.enforce({"user_id": user_id or req.ctx.user_id})
     return user_id
 
 

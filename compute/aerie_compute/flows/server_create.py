@@ -313,9 +313,9 @@ SERVER_CREATE = Flow(
     version=1,
     deadline=3600,
     steps=(
-        Step("place", do=place, undo=leave, timeout=60, retries=3),
-        Step("ports", do=make_ports, undo=drop_ports, timeout=120, retries=2),
-        Step("wire", do=await_wiring, timeout=120),
+        Step("place", do=place, undo=leave, timeout=300, retries=3),
+        Step("ports", do=make_ports, undo=drop_ports, timeout=300, retries=2),
+        Step("wire", do=await_wiring, timeout=300),
         Step("guest", do=start_guest, undo=remove_guest, timeout=600, retries=1),
     ),
     on_done=built,

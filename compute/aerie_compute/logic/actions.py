@@ -92,6 +92,7 @@ def rebuild(svc: Compute, ctx: Context, server_id: str, image_id: str, changes: 
     if "metadata" in changes:
         logic.check_metadata(changes["metadata"], quotas.limits(svc, ctx.project_id or ""))
     spec = {**server.spec, "image": image}
+    spec.pop("admin_password", None)  # the new guest makes up its own
     values: dict[str, Any] = {"image_id": image["id"]}
     for key, value in changes.items():
         if key in ("name", "hostname", "metadata"):

@@ -11,6 +11,7 @@ import pytest
 
 from aerie_common.context import admin_context
 from aerie_compute.db import placement, servers
+from aerie_compute.logic import passwords
 
 
 def test_a_server_lives_and_leaves_nothing(cloud: Any, owner: Any) -> None:
@@ -300,6 +301,18 @@ def test_many_at_once(cloud: Any, owner: Any) -> None:
     assert len(addresses) == 4
     owner.boot("rest", min_count=1, max_count=20)
     assert len(owner.get("/servers")["servers"]) == 10, "as many as the quota leaves"
+
+
+def test_password_made_up_by_the_guest(cloud: Any, owner: Any) -> None:
+    server = owner.server(networks="none")
+    path = f"/servers/{server['id']}/os-server-password"
+    assert owner.get(path) == {"password": ""}
+    assert passwords.store(cloud.svc, server["id"], "c2VjcmV0")
+    assert not passwords.store(cloud.svc, server["id"], "b3RoZXI="), "a guest writes it once"
+    assert owner.get(path) == {"password": "c2VjcmV0"}
+    cloud.person().call("GET", path, expect=404)
+    owner.call("DELETE", path, expect=204)
+    assert owner.get(path) == {"password": ""}
 
 
 def test_server_groups_spread(cloud: Any, owner: Any) -> None:
