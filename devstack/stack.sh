@@ -95,9 +95,13 @@ write_client_files
 finish build_image
 step fill_cloud "image, flavors, networks, server" "source $HERE/admin-openrc; openstack server list --all-projects; openstack network agent list"
 ACTIVE=$(now_ms)
+WITH_GUEST=$([ "$HYPERVISOR:$DEMO" = libvirt:yes ] && echo yes || echo no)
+[ "$WITH_GUEST" = no ] || begin wait_for_guest "server demo" \
+    "source $HERE/openrc; openstack console log show demo; openstack server show demo; and read $LOGS/aerie-network-agent.log"
 if [ "$WITH_CLIENT" = yes ]; then
     step install_client "openstack command" "the cloud runs; run again with --no-client, or install python-openstackclient yourself."
 fi
+[ "$WITH_GUEST" = no ] || finish wait_for_guest
 
 echo
 cat "$HERE/.state/summary" 2> /dev/null || true

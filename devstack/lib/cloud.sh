@@ -167,9 +167,16 @@ fill_cloud() {
     local options=(--image "$HERE/.state/guest.qcow2" --state "$HERE/.state" --region "$REGION"
                    --auth-url "http://$HOST_IP:5000/v3" --public-address "$PUBLIC_ADDRESS")
     [ "$DEMO" = yes ] || options+=(--no-demo)
+    [ "$HYPERVISOR" = libvirt ] || options+=(--fake)
     [ "$HYPERVISOR" != fake ] || options+=(--lift-quotas)
     AERIE_ADMIN_PASSWORD=$(secret ADMIN_PASSWORD) AERIE_DEMO_PASSWORD=$(secret DEMO_PASSWORD) \
         "$VENV/bin/python" "$HERE/setup_cloud.py" "${options[@]}"
+}
+
+# The proof of it all: the guest has its address, found its key at the metadata service, and is let through.
+wait_for_guest() {
+    wait_until 120 sh "$HERE/.state/ssh-demo" -o ConnectTimeout=2 -o BatchMode=yes true
+    note "answers ssh"
 }
 
 # -- files for clients ------------------------------------------------------------------------------------------------
