@@ -280,6 +280,17 @@ def ssh_command(address: str, key: Path) -> list[str]:
     return ["ssh", "-i", str(key), *(part for option in options for part in ("-o", option)), f"root@{address}"]
 
 
+def lift_quotas(admin: Cloud) -> None:
+    """The administrator's own project has no quotas: benchmarks fill it with thousands of things."""
+    project = admin.session.get_project_id()
+    compute = {"instances": -1, "cores": -1, "ram": -1, "key_pairs": -1, "server_groups": -1}
+    names = ("network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule")
+    dns = {n: 1_000_000 for n in ("zones", "zone_recordsets", "zone_records", "recordset_records")}
+    admin.compute.put(f"/os-quota-sets/{project}", json={"quota_set": compute})
+    admin.network.put(f"/v2.0/quotas/{project}", json={"quota": dict.fromkeys(names, -1)})
+    admin.dns.patch(f"/v2/quotas/{project}", json=dns)
+
+
 def run(args: argparse.Namespace) -> str:
     """Do all of it; returns what to tell the user."""
     host_side = ipaddress.IPv4Interface(args.public_address)
