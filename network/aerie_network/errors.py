@@ -274,6 +274,14 @@ class FloatingIPPortAlreadyAssociated(InUse):
     )
 
 
+class FipInUseByPortForwarding(InUse):
+    template = "Floating IP {id} in use by Port Forwarding resources."
+
+
+class PortForwardingNotFound(NotFound):
+    template = "Port Forwarding {id} could not be found."
+
+
 # ------------------------------------------------------------------------------------------- security groups
 
 

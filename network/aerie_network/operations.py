@@ -10,7 +10,18 @@ from aerie_common import policy, schema
 from aerie_common.fields import Resource
 from aerie_common.listing import ListStyle
 from aerie_common.operations import Handler, Match, Operation, Table
-from aerie_network.api import agents, floatingips, misc, networks, pools, ports, routers, security_groups, subnets
+from aerie_network.api import (
+    agents,
+    floatingips,
+    misc,
+    networks,
+    pools,
+    port_forwardings,
+    ports,
+    routers,
+    security_groups,
+    subnets,
+)
 from aerie_network.db.query import TAG_FILTERS
 from aerie_network.errors import dialect
 from aerie_network.schemas.agents import AGENT
@@ -18,7 +29,7 @@ from aerie_network.schemas.common import ADMIN_FIELD, NETWORK_OWNER_FIELD, SERVI
 from aerie_network.schemas.networks import NETWORK
 from aerie_network.schemas.pools import ADDRESS_SCOPE, RBAC_POLICY, SUBNET_POOL
 from aerie_network.schemas.ports import BINDING, PORT
-from aerie_network.schemas.routers import FLOATING_IP, ROUTER
+from aerie_network.schemas.routers import FLOATING_IP, PORT_FORWARDING, ROUTER
 from aerie_network.schemas.security_groups import ADDRESS_GROUP, DEFAULT_RULE, RULE, SECURITY_GROUP
 from aerie_network.schemas.subnets import ROUTE, SUBNET
 
@@ -95,6 +106,21 @@ _AVAILABILITY = frozenset({"network_id", "network_name", "tenant_id", "project_i
 _ADDRESS_GROUP = "/v2.0/address-groups/{address_group_id}"
 
 
+def _forwarding_rows() -> list[Operation]:
+    root, word = "/v2.0/floatingips/{floatingip_id}/port_forwardings", "floatingip_port_forwarding"
+    one = root + "/{port_forwarding_id}"
+    noun, module = PORT_FORWARDING, port_forwardings
+    return [
+        Operation("GET", root, module.list_, f"get_{word}", READ, filters=noun, reply=noun),
+        Operation("GET", one, module.show, f"get_{word}", READ, reply=noun),
+        Operation("POST", root, module.create, f"create_{word}", WRITE, request=noun, verb="create", reply=noun,
+                  status=201, check="handler"),
+        Operation("PUT", one, module.update, f"update_{word}", WRITE, request=noun, verb="update", reply=noun,
+                  check="handler"),
+        Operation("DELETE", one, module.delete, f"delete_{word}", WRITE, status=204, check="handler"),
+    ]  # fmt: skip
+
+
 def _tagged(method: Any, tail: str, handler: Handler, rule: str, default: str, **kw: Any) -> Operation:
     return Operation(method, "/v2.0/{collection}/{resource_id}/tags" + tail, handler, rule, default, **kw)
 
@@ -117,6 +143,7 @@ OPERATIONS = [
     Operation("PUT", "/v2.0/routers/{router_id}/remove_extraroutes", routers.remove_routes, "remove_extraroutes", WRITE,
               request=_ROUTES, reply=ROUTER, check="handler"),
     *_noun(FLOATING_IP, "floatingips", floatingips, bulk=False),
+    *_forwarding_rows(),
     *_noun(SECURITY_GROUP, "security-groups", security_groups),
     *_noun(RULE, "security-group-rules", security_groups, id="rule_id", names=_RULES,
            extra=TAG_FILTERS | {"belongs_to_default_sg"}),

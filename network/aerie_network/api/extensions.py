@@ -26,6 +26,8 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "extraroute-atomic": ("Atomically add/remove extra routes", "Adding and removing single extra routes."),
     "filter-validation": ("Filter parameters validation", "Unknown filters are refused."),
     "fip-port-details": ("Floating IP Port Details Extension", "Details of the port behind a floating IP."),
+    "floating-ip-port-forwarding": ("Floating IP Port Forwarding", "Single ports of floating IPs."),
+    "expose-port-forwarding-in-fip": ("Expose Port Forwarding in FIP", "port_forwardings of floating IPs."),
     "ip-substring-filtering": ("IP address substring filtering", "Ports by a part of an address."),
     "l3_agent_scheduler": ("L3 Agent Scheduler", "Which L3 agents host which routers."),
     "net-mtu": ("Network MTU", "The MTU of networks."),

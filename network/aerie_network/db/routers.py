@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from aerie_network import states
 from aerie_network.db import tables
 from aerie_network.db.query import Condition, Store, Values, load_tags, only_tags
-from aerie_network.errors import FloatingIPNotFound, RouterNotFound
+from aerie_network.errors import FloatingIPNotFound, PortForwardingNotFound, RouterNotFound
 
 _R, _F, _P, _A = tables.routers.c, tables.floatingips.c, tables.ports.c, tables.ip_allocations.c
+_W = tables.port_forwardings.c
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,25 @@ class FloatingIp:
     created_at: datetime.datetime
     updated_at: datetime.datetime
     port_details: dict[str, Any] | None = None
+    port_forwardings: tuple[PortForwarding, ...] = ()
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PortForwarding:
+    """One port of a floating IP and where it leads."""
+
+    id: str
+    floatingip_id: str
+    internal_port_id: str
+    internal_ip_address: str
+    protocol: str
+    internal_port: int
+    external_port: int
+    description: str
+    revision_number: int
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
 
 
 def _children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -104,8 +123,19 @@ def _floating_children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -
         for row in conn.execute(sa.select(*columns).where(_P.id.in_(wanted))):
             values = dict(row._mapping)
             details[values.pop("id")] = values
+    forwardings: dict[str, list[PortForwarding]] = {}
+    query = sa.select(tables.port_forwardings).where(_W.floatingip_id.in_([row["id"] for row in rows]))
+    for row in conn.execute(query.order_by(_W.external_port, _W.id)):
+        forwardings.setdefault(row.floatingip_id, []).append(PortForwarding(**row._mapping))
     tags = only_tags(conn, rows)
-    return [{**more, "port_details": details.get(row["port_id"])} for row, more in zip(rows, tags, strict=True)]
+    return [
+        {
+            **more,
+            "port_details": details.get(row["port_id"]),
+            "port_forwardings": tuple(forwardings.get(row["id"], ())),
+        }
+        for row, more in zip(rows, tags, strict=True)
+    ]
 
 
 def _by_fixed_port_device(values: Values) -> Condition:
@@ -113,6 +143,7 @@ def _by_fixed_port_device(values: Values) -> Condition:
 
 
 FLOATING_IPS = Store(tables.floatingips, FloatingIp, FloatingIPNotFound, children=_floating_children)
+FORWARDINGS = Store(tables.port_forwardings, PortForwarding, PortForwardingNotFound)
 
 
 def interfaces(conn: sa.Connection, router_id: str) -> list[tuple[str, str, str, str]]:
@@ -161,7 +192,15 @@ def floating_in_use_on_subnet(conn: sa.Connection, router_id: str, subnet_id: st
         .join(tables.ip_allocations, sa.and_(_A.port_id == _F.port_id, _A.ip_address == _F.fixed_ip_address))
         .where(_F.router_id == router_id, _A.subnet_id == subnet_id)
     )
-    return conn.execute(query.limit(1)).first() is not None
+    forwarded = (
+        sa.select(_W.id)
+        .join(tables.floatingips, _F.id == _W.floatingip_id)
+        .join(
+            tables.ip_allocations, sa.and_(_A.port_id == _W.internal_port_id, _A.ip_address == _W.internal_ip_address)
+        )
+        .where(_F.router_id == router_id, _A.subnet_id == subnet_id)
+    )
+    return any(conn.execute(wanted.limit(1)).first() is not None for wanted in (query, forwarded))
 
 
 def floating_in_use(conn: sa.Connection, router_id: str) -> bool:
@@ -171,3 +210,8 @@ def floating_in_use(conn: sa.Connection, router_id: str) -> bool:
 def floating_of_port(conn: sa.Connection, port_ids: Iterable[str]) -> list[FloatingIp]:
     """Floating IPs that lead to these ports."""
     return FLOATING_IPS.all(conn, _F.port_id.in_(list(port_ids)))
+
+
+def forwardings_of_ports(conn: sa.Connection, port_ids: Iterable[str]) -> list[PortForwarding]:
+    """Port forwardings that lead to these ports."""
+    return FORWARDINGS.all(conn, _W.internal_port_id.in_(list(port_ids)))

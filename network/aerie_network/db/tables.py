@@ -270,6 +270,26 @@ floatingips = sa.Table(
     sa.Index("floatingips_floating_ip_address", "floating_ip_address"),
 )
 
+# A port of a floating IP that leads to a port of a fixed address.
+port_forwardings = sa.Table(
+    "port_forwardings",
+    METADATA,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("floatingip_id", Id, sa.ForeignKey("floatingips.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("internal_port_id", Id, sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("internal_ip_address", Address, nullable=False),
+    sa.Column("protocol", sa.String(8), nullable=False),
+    sa.Column("internal_port", sa.Integer, nullable=False),
+    sa.Column("external_port", sa.Integer, nullable=False),
+    *_standard(),
+    sa.UniqueConstraint("floatingip_id", "protocol", "external_port", name="port_forwardings_once_outside"),
+    sa.UniqueConstraint(
+        "floatingip_id", "protocol", "internal_port_id", "internal_ip_address", "internal_port",
+        name="port_forwardings_once_inside",
+    ),
+    sa.Index("port_forwardings_internal_port_id", "internal_port_id"),
+)  # fmt: skip
+
 subnetpools = sa.Table(
     "subnetpools",
     METADATA,

@@ -26,6 +26,7 @@ from aerie_network.db.query import Page
 from aerie_network.db.routers import FloatingIp
 from aerie_network.errors import (
     ExternalGatewayForFloatingIPNotFound,
+    FipInUseByPortForwarding,
     FloatingIPPortAlreadyAssociated,
     InvalidIpForNetwork,
     IpAddressGenerationFailure,
@@ -59,7 +60,7 @@ def _payload(floating: FloatingIp) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- where it leads
 
 
-def _target(work: Work, ctx: Context, network_id: str, port_id: str, wanted: str | None) -> dict[str, Any]:
+def target(work: Work, ctx: Context, network_id: str, port_id: str, wanted: str | None) -> dict[str, Any]:
     """port_id, fixed_ip_address and router_id for a port: one of its IPv4 addresses, reachable from the network."""
     conn = work.conn
     visible = scope(ctx, ports_db.visible(ctx.project_id))
@@ -108,8 +109,8 @@ def _taken(floating: dict[str, Any]) -> FloatingIPPortAlreadyAssociated:
     )
 
 
-def _touch(work: Work, floating: FloatingIp) -> None:
-    """The router and the server concerned hear of it."""
+def touch(work: Work, floating: FloatingIp) -> None:
+    """The router and the server concerned hear of a change."""
     if floating.router_id:
         router = db.STORE.find(work.conn, floating.router_id)
         if router is not None:
@@ -133,8 +134,8 @@ def create(svc: NetworkService, ctx: Context, values: dict[str, Any], sent: dict
         network = networks_db.STORE.get(conn, network_id, *scope(ctx, networks_db.visible(ctx.project_id)))
         if not network.external:
             raise BadRequest(f"Network {network_id} is not a valid external network.")
-        target = {"project_id": ctx.project_id, "tenant_id": ctx.project_id}
-        guard.check_fields(svc, ctx, FLOATING_IP, sent, target, new=True)
+        caller = {"project_id": ctx.project_id, "tenant_id": ctx.project_id}
+        guard.check_fields(svc, ctx, FLOATING_IP, sent, caller, new=True)
         security_groups.ensure_default(work, values["project_id"])
         subnets = [s for s in subnets_db.of_network(conn, network_id) if s.ip_version == 4]
         address, subnet_id = values.pop("floating_ip_address", None), values.pop("subnet_id", None)
@@ -174,7 +175,7 @@ def create(svc: NetworkService, ctx: Context, values: dict[str, Any], sent: dict
             "updated_at": now,
         }
         if row.get("port_id"):
-            row |= _target(work, ctx, network_id, row["port_id"], row["fixed_ip_address"])
+            row |= target(work, ctx, network_id, row["port_id"], row["fixed_ip_address"])
             _check_free(conn, row)
         elif row["fixed_ip_address"]:
             raise BadRequest("fixed_ip_address cannot be specified without a port_id")
@@ -183,7 +184,7 @@ def create(svc: NetworkService, ctx: Context, values: dict[str, Any], sent: dict
         except db_exc.DBDuplicateEntry:
             raise _taken(row) from None
         floating = db.FLOATING_IPS.get(conn, floating_id)
-        _touch(work, floating)
+        touch(work, floating)
         work.charge(floating.project_id, "floatingip")
         work.notify("floatingip.create.end", {"floatingip": _payload(floating)})
     return floating
@@ -215,9 +216,12 @@ def update(
             if port_id is None:
                 if values.get("fixed_ip_address"):
                     raise BadRequest("fixed_ip_address cannot be specified without a port_id")
-                row |= {"port_id": None, "fixed_ip_address": None, "router_id": None, "status": states.DOWN}
+                none = {"port_id": None, "fixed_ip_address": None}
+                row |= none if before.port_forwardings else {**none, "router_id": None, "status": states.DOWN}
             else:
-                row |= _target(work, ctx, before.floating_network_id, port_id, values.get("fixed_ip_address"))
+                if before.port_forwardings:
+                    raise FipInUseByPortForwarding(id=floatingip_id)
+                row |= target(work, ctx, before.floating_network_id, port_id, values.get("fixed_ip_address"))
                 _check_free(
                     conn,
                     {"floating_network_id": before.floating_network_id, "id": before.id,
@@ -235,8 +239,8 @@ def update(
                               "floating_ip_address": before.floating_ip_address}) from None  # fmt: skip
         after = db.FLOATING_IPS.get(conn, floatingip_id)
         if "port_id" in row:
-            _touch(work, before)
-            _touch(work, after)
+            touch(work, before)
+            touch(work, after)
         work.notify("floatingip.update.end", {"floatingip": _payload(after)})
     return after
 
@@ -245,7 +249,7 @@ def disassociate(work: Work, floating: FloatingIp) -> None:
     """Its port goes, or loses the address: it leads nowhere from now on."""
     row = {"port_id": None, "fixed_ip_address": None, "router_id": None, "status": states.DOWN}
     db.FLOATING_IPS.update(work.conn, floating.id, row)
-    _touch(work, floating)
+    touch(work, floating)
     after = db.FLOATING_IPS.get(work.conn, floating.id)
     work.notify("floatingip.update.end", {"floatingip": _payload(after)})
 
@@ -261,7 +265,7 @@ def delete(svc: NetworkService, ctx: Context, floatingip_id: str) -> None:
 
 
 def _give_back(work: Work, floating: FloatingIp, network: Network) -> None:
-    _touch(work, floating)
+    touch(work, floating)
     work.conn.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id == floating.id))
     db.FLOATING_IPS.delete(work.conn, floating.id)
     own: Port | None = ports_db.STORE.find(work.conn, floating.floating_port_id)
@@ -274,5 +278,7 @@ def _give_back(work: Work, floating: FloatingIp, network: Network) -> None:
 def give_back_unused(work: Work, network: Network) -> None:
     """The network goes, and with it the floating IPs of it that lead nowhere."""
     f = tables.floatingips.c
-    for floating in db.FLOATING_IPS.all(work.conn, f.floating_network_id == network.id, f.port_id.is_(None)):
+    for floating in db.FLOATING_IPS.all(
+        work.conn, f.floating_network_id == network.id, f.port_id.is_(None), f.router_id.is_(None)
+    ):
         _give_back(work, floating, network)

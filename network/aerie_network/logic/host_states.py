@@ -282,6 +282,7 @@ class _Builder:
             floating.setdefault(row.router_id, []).append(
                 base.FloatingIp(row.id, row.floating_ip_address, row.fixed_ip_address, row.port_id, row.revision_number)
             )
+        forwardings = self._forwardings([r.id for r in rows])
         inside: dict[str, list[base.RouterInterface]] = {}
         gateways: dict[str, base.RouterGateway] = {}
         snat = {row.id: row.enable_snat for row in rows}
@@ -307,10 +308,33 @@ class _Builder:
                 interfaces=tuple(inside.get(row.id, ())),
                 gateway=gateways.get(row.id),
                 floating_ips=tuple(floating.get(row.id, ())),
+                port_forwardings=tuple(forwardings.get(row.id, ())),
                 routes=tuple(base.Route(r["destination"], r["nexthop"]) for r in row.routes),
             )
             for row in rows
         }
+
+    def _forwardings(self, router_ids: list[str]) -> dict[str, list[base.PortForwarding]]:
+        """Port forwardings by router."""
+        w, f = tables.port_forwardings.c, tables.floatingips.c
+        query = (
+            sa.select(f.router_id, f.floating_ip_address, tables.port_forwardings)
+            .join(tables.floatingips, f.id == w.floatingip_id)
+            .where(f.router_id.in_(router_ids))
+        )
+        found: dict[str, list[base.PortForwarding]] = {}
+        for row in self._conn.execute(query.order_by(w.id)):
+            found.setdefault(row.router_id, []).append(
+                base.PortForwarding(
+                    row.id,
+                    row.floating_ip_address,
+                    row.protocol,
+                    row.external_port,
+                    row.internal_ip_address,
+                    row.internal_port,
+                )
+            )
+        return found
 
     # -- security groups
 

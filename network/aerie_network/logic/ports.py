@@ -661,8 +661,9 @@ def remove(work: Work, ports: Sequence[Port], network: Network) -> None:
 
 def _release_floating_ips(work: Work, port_ids: Collection[str], addresses: Collection[str] | None = None) -> None:
     """Floating IPs to these ports (to these of their addresses) lead nowhere from now on."""
-    from aerie_network.logic import floatingips
+    from aerie_network.logic import floatingips, port_forwardings
 
+    port_forwardings.port_changed(work, port_ids, addresses)
     for floating in routers_db.floating_of_port(work.conn, port_ids):
         if addresses is None or floating.fixed_ip_address in addresses:
             floatingips.disassociate(work, floating)

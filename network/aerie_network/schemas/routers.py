@@ -75,6 +75,29 @@ def show(router: Router, ctx: Context, only: frozenset[str] = frozenset()) -> di
     return ROUTER.show(router, ctx, only=allowed)
 
 
+_PORT_NUMBER = schema.integer(1, 65535, text=True)
+
+PORT_FORWARDING = Resource(
+    "port_forwarding",
+    "port_forwardings",
+    [
+        Field("id", schema.string(), filter=True, sort=True),
+        Field(
+            "protocol", schema.string(max=16), create="required", update=True, convert=str.lower, filter=True, sort=True
+        ),
+        Field("internal_ip_address", common.ADDRESS, create=True, update=True, filter=True, sort=True),
+        common.number("internal_port", _PORT_NUMBER, create="required", update=True, filter=True, sort=True),
+        Field("internal_port_id", schema.uuid(), create="required", update=True, filter=True, sort=True),
+        common.number("external_port", _PORT_NUMBER, create="required", update=True, filter=True, sort=True),
+        Field("description", common.NAME, create=True, update=True, default="", filter=True, sort=True),
+    ],
+)
+
+
+def _forwardings(floating: Any, ctx: Context) -> list[dict[str, Any]]:
+    return [PORT_FORWARDING.show(item, ctx) for item in floating.port_forwardings]
+
+
 FLOATING_IP = Resource(
     "floatingip",
     "floatingips",
@@ -100,7 +123,7 @@ FLOATING_IP = Resource(
         Field("port_details", schema.obj(extra=True, nullable=True)),
         Field("dns_name", schema.string(max=253), create=True, default="", filter=True, sort=True),
         Field("dns_domain", schema.string(max=253), create=True, default="", filter=True, sort=True),
-        Field("port_forwardings", schema.array(schema.obj(extra=True)), read=lambda row, ctx: []),
+        Field("port_forwardings", schema.array(schema.obj(extra=True)), read=_forwardings),
         *common.standard(),
     ],
 )

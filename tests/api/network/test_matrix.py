@@ -75,8 +75,13 @@ class World:
             return str(self.subnet["id"])
         if name == "port_id":
             return str(bench.port(self.network())["id"])
+        if name == "port_forwarding_id":
+            body = self.body(op, {})
+            path = f"/v2.0/floatingips/{self.floating}/port_forwardings"
+            return str(self.post(path, body)["id"])
         if name == "floatingip_id":
-            return str(bench.make("floatingip", floating_network_id=bench.outside()["id"])["id"])
+            self.floating = str(bench.make("floatingip", floating_network_id=bench.outside()["id"])["id"])
+            return self.floating
         if name == "rule_id" and "default" in op.path:
             return str(
                 self.post(
@@ -117,8 +122,15 @@ class World:
 
     def body(self, op: Operation, params: dict[str, str]) -> Any:
         bench, last = self.bench, op.path.rpartition("/")[2]
+        if "port_forwardings" in op.path and (not params or op.method == "POST"):
+            network, _, _ = self.bench.routed()
+            port = self.bench.port(network)
+            ports = {"internal_port": 22, "external_port": 22}
+            return {"port_forwarding": {"protocol": "tcp", "internal_port_id": port["id"], **ports}}
         if op.method in ("GET", "DELETE"):
             return None
+        if "port_forwardings" in op.path:
+            return {"port_forwarding": {"description": "changed"}}
         if op.path in BODIES:
             return BODIES[op.path]
         if last in ("add_router_interface", "remove_router_interface"):

@@ -265,3 +265,49 @@ def test_ready_made_topology(bench: Any) -> None:
     assert bench.get("/routers", by=who)["routers"] == []
     bench.call("DELETE", path, by=who, expect=404)
     bench.change("network", external["id"], by=bench.admin, is_default=False)
+
+
+def test_port_forwardings(bench: Any) -> None:
+    external = bench.outside()
+    network, _, router = bench.routed()
+    port, other = bench.port(network), bench.port(network)
+    floating = bench.make("floatingip", floating_network_id=external["id"])
+    path = f"/floatingips/{floating['id']}/port_forwardings"
+    body = {"protocol": "TCP", "internal_port_id": port["id"], "internal_port": 22, "external_port": "2222"}
+
+    def post(expect: int = 201, **values: Any) -> Any:
+        return bench.call("POST", path, {"port_forwarding": {**body, **values}}, expect=expect).json
+
+    made = post()["port_forwarding"]
+    assert made["protocol"] == "tcp" and made["external_port"] == 2222
+    assert made["internal_ip_address"] == port["fixed_ips"][0]["ip_address"]
+    seen = bench.get(f"/floatingips/{floating['id']}")["floatingip"]
+    assert seen["router_id"] == router["id"] and seen["status"] == "ACTIVE" and seen["port_forwardings"] == [made]
+    document = bench.host.fetch().routers[router["id"]].port_forwardings
+    assert [(f.floating_ip, f.external_port, f.fixed_ip, f.internal_port) for f in document] == [
+        (floating["floating_ip_address"], 2222, made["internal_ip_address"], 22)
+    ]
+    assert "duplicate" in post(400)["NeutronError"]["message"]
+    post(400, internal_port=23)
+    post(400, protocol="icmp", external_port=1)
+    post(400, internal_ip_address="10.1.0.251", external_port=1)
+    second = post(internal_port_id=other["id"], external_port=2223)["port_forwarding"]
+    refused = bench.change("floatingip", floating["id"], port_id=port["id"], expect=409)
+    assert refused["type"] == "FipInUseByPortForwarding"
+    changed = bench.call("PUT", f"{path}/{second['id']}", {"port_forwarding": {"external_port": 2224}}, expect=200).json
+    assert changed["port_forwarding"]["external_port"] == 2224
+    assert len(bench.get(path)["port_forwardings"]) == 2
+    assert bench.get(f"{path}?external_port=2224")["port_forwardings"][0]["id"] == second["id"]
+    bench.call("GET", path, by=bench.stranger, expect=404)
+    bench.call("DELETE", f"{path}/{made['id']}", by=bench.reader, expect=403)
+    bench.remove("port", other["id"])  # and what was forwarded to it
+    assert bench.host.fetch() == bench.host.whole()
+    assert [f["id"] for f in bench.get(path)["port_forwardings"]] == [made["id"]]
+    bench.call("DELETE", f"{path}/{made['id']}", expect=204)
+    bench.call("DELETE", f"{path}/{made['id']}", expect=404)
+    seen = bench.get(f"/floatingips/{floating['id']}")["floatingip"]
+    assert seen["router_id"] is None and seen["status"] == "DOWN" and bench.host.fetch() == bench.host.whole()
+    whole = bench.change("floatingip", floating["id"], port_id=port["id"])
+    assert whole["port_id"] == port["id"]
+    assert post(409)["NeutronError"]["type"] == "FloatingIPPortAlreadyAssociated"
+    bench.remove("floatingip", floating["id"])

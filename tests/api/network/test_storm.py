@@ -7,9 +7,8 @@ import random
 import threading
 from typing import Any
 
-from network_bench import Host, make_bench
-
 from aerie_network.db import quotas
+from network_bench import Host, make_bench
 
 
 def test_a_storm_leaves_order(mariadb_url: str) -> None:
@@ -45,7 +44,10 @@ def test_a_storm_leaves_order(mariadb_url: str) -> None:
                     "port_range_min": number * 100 + turn + 1, "port_range_max": number * 100 + turn + 1}  # fmt: skip
             expect(bench.call("POST", "/security-group-rules", {"security_group_rule": rule}), 201)
             if mine and dice.random() < 0.4:
-                change = {"binding:host_id": dice.choice(["host-1", "host-2"]), "security_groups": [dice.choice(groups)]}
+                change = {
+                    "binding:host_id": dice.choice(["host-1", "host-2"]),
+                    "security_groups": [dice.choice(groups)],
+                }
                 expect(bench.call("PUT", f"/ports/{dice.choice(mine)}", {"port": change}, by=bench.compute), 200)
             if mine and dice.random() < 0.3:
                 floating = {"floating_network_id": external["id"], "port_id": dice.choice(mine)}
