@@ -109,7 +109,11 @@ class AgentClient:
         """Raises AgentRefused when the agent says no, AgentSilent when it says nothing."""
         try:
             answer = self._client.prepare(server=host).call(ctx, method, **kwargs)
-        except (oslo_messaging.MessagingTimeout, oslo_messaging.MessageUndeliverable) as exc:
+        except (
+            oslo_messaging.MessagingTimeout,
+            oslo_messaging.MessageDeliveryFailure,
+            oslo_messaging.MessageUndeliverable,
+        ) as exc:
             raise AgentSilent(f"the compute agent on {host} does not answer {method}") from exc
         if error := answer.get("error"):
             raise AgentRefused(error["code"], error["message"], error["public"])

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from aerie_common import flow as F
 from aerie_common.context import Context
 from aerie_common.db import retried
+from aerie_compute import states
 from aerie_compute.db import records, servers
+from aerie_compute.db.servers import Server
 
 if TYPE_CHECKING:
     from aerie_compute.container import Compute
@@ -33,6 +35,11 @@ class ExternalEvent:
     tag: str = ""
 
 
+def _reads_anew(server: Server) -> bool:
+    """A server being built reads its addresses from the ports it makes, one being deleted needs none any more."""
+    return server.launched_at is not None and server.task_state != states.DELETING
+
+
 @retried
 def receive(svc: Compute, ctx: Context, events: Sequence[ExternalEvent]) -> list[int]:
     """Write the events down and wake who waits for them; for each 200, or 404 when its server is not there."""
@@ -43,10 +50,7 @@ def receive(svc: Compute, ctx: Context, events: Sequence[ExternalEvent]) -> list
         records.add_events(conn, [(e.server_id, e.name, e.tag, e.status) for e in waking])
         for server_id in sorted({e.server_id for e in waking}):
             F.wake(conn, server_id)
-        # A server being built reads its addresses from the ports it makes; only later changes are news.
-        changed = sorted(
-            {e.server_id for e in mine if e.name in CHANGING and known[e.server_id].launched_at is not None}
-        )
+        changed = sorted({e.server_id for e in mine if e.name in CHANGING and _reads_anew(known[e.server_id])})
         if changed:
             servers.mark_network_stale(conn, changed)
     if changed:
