@@ -21,7 +21,9 @@ CONDUCTOR_TOPIC = "conductor"
 CONDUCTOR_VERSION = "1.0"
 SCHEDULER_TOPIC = "scheduler"
 SCHEDULER_VERSION = "1.0"
-CALL_TIMEOUT = 20
+CALL_TIMEOUT = 10
+HEARTBEAT_TIMEOUT = 4
+"""Short, because a host that starts together with its conductor asks before anybody listens."""
 
 
 class ConductorClient:
@@ -67,7 +69,7 @@ class ConductorClient:
         boot_id: str = "",
     ) -> dict[str, Any]:
         """Call: a host lives. `{"servers": [ids that belong on it]}`; see `agent.manager.Conductor.heartbeat`."""
-        answer = self._client.call(
+        answer = self._client.prepare(timeout=HEARTBEAT_TIMEOUT).call(
             ctx, "heartbeat", host=host, resources=resources, guests=guests, version=version, boot_id=boot_id
         )
         return dict(answer)
