@@ -24,7 +24,9 @@ from aerie_network.agent.messages import (
 )
 from aerie_network.drivers.base import Report
 
-CALL_TIMEOUT = 30.0
+CALL_TIMEOUT = 10.0
+HEARTBEAT_TIMEOUT = 4.0
+"""Short, because a host that starts together with its server asks before anybody listens."""
 
 
 class NetworkServerClient(NetworkServer):
@@ -32,6 +34,7 @@ class NetworkServerClient(NetworkServer):
 
     def __init__(self, rpc: Rpc) -> None:
         self._client = rpc.client(SERVER_TOPIC, VERSION, timeout=CALL_TIMEOUT)
+        self._impatient = rpc.client(SERVER_TOPIC, VERSION, timeout=HEARTBEAT_TIMEOUT)
 
     def get_host_state(self, host: str, roles: Sequence[str], known_revision: int) -> StateAnswer:
         answer = self._client.call(
@@ -43,7 +46,7 @@ class NetworkServerClient(NetworkServer):
         self._client.call(Context(), "report", host=host, report=report.to_dict())
 
     def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
-        return HeartbeatAnswer.from_dict(self._client.call(Context(), "heartbeat", beat=beat.to_dict()))
+        return HeartbeatAnswer.from_dict(self._impatient.call(Context(), "heartbeat", beat=beat.to_dict()))
 
     def resolve_metadata(self, network_id: str | None, router_id: str | None, address: str) -> MetadataSource | None:
         answer = self._client.call(
