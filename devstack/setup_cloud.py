@@ -238,6 +238,8 @@ def ensure_zone(demo: Cloud) -> None:
 def ensure_server(demo: Cloud, image_id: str, flavor_id: str, network_id: str) -> dict[str, Any]:
     """The server `demo`, ACTIVE. One that ended in ERROR is replaced once."""
     for server in demo.compute.get("/servers/detail", params={"name": f"^{DEMO}$"}).json()["servers"]:
+        if server["status"] == "SHUTOFF":  # this machine was switched off meanwhile
+            demo.compute.post(f"/servers/{server['id']}/action", json={"os-start": None})
         if server["status"] != "ERROR":
             return wait_for_server(demo, server["id"])
         print(f"the server {server['id']} is in ERROR ({server.get('fault', {}).get('message')}): making another")
@@ -253,7 +255,7 @@ def wait_for_server(demo: Cloud, server_id: str) -> dict[str, Any]:
     end = time.monotonic() + BOOT_SECONDS
     while True:
         server = dict(demo.compute.get(f"/servers/{server_id}").json()["server"])
-        if server["status"] not in ("BUILD", "REBUILD"):
+        if server["status"] in ("ACTIVE", "ERROR"):
             break
         if time.monotonic() > end:
             raise SetupError(f"the server {server_id} is still {server['status']} after {BOOT_SECONDS:.0f} s")
