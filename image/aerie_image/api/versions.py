@@ -9,10 +9,10 @@ from aerie_common.http import Reply, Request
 from aerie_image.logic import usages
 from aerie_image.stores.base import Store
 
-# What each id promises: 2.8 stores header, 2.12 import, 2.16 info, 2.17 locations for services only (not offered).
+# What each id promises: 2.8 several stores, 2.12 tasks of images, 2.13 usage, 2.15 details of stores. 2.14 is the cache
+# API and 2.17 are locations, neither of which is offered.
 _CURRENT = "v2.16"
-_SUPPORTED = ("v2.15", "v2.14", "v2.13", "v2.12", "v2.11", "v2.10", "v2.9", "v2.8", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3",
-              "v2.2", "v2.1", "v2.0")  # fmt: skip
+_SUPPORTED = tuple(f"v2.{minor}" for minor in range(15, -1, -1))
 
 
 def _document(req: Request) -> dict[str, Any]:

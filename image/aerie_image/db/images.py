@@ -172,9 +172,7 @@ def _page(query: sa.Select[Any], sort: tuple[tuple[str, str], ...], limit: int) 
 
 
 @functools.lru_cache(256)
-def _seen(
-    is_admin: bool, anywhere: bool, hidden: bool, visibility: str | None, member_status: str
-) -> sa.Select[Any]:
+def _seen(is_admin: bool, anywhere: bool, hidden: bool, visibility: str | None, member_status: str) -> sa.Select[Any]:
     """Images that somebody may see, whose project is the parameter `viewer`."""
     query = sa.select(*(images.c[field.name] for field in dataclasses.fields(Image)))
     if not hidden:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of the image database.
 
-`images.locations` is where the data is: store -> URL that this store understands. `importing_to` and `failed_stores` tell
-clients how an import goes, `import_task` which one is at work. `images.properties` and `images.tags` are what the API
-shows; `image_index` repeats them row by row so that lists can be filtered by them. Both are written in the same
+`images.locations` is where the data is: store -> URL that this store understands. `importing_to` and `failed_stores`
+tell clients how an import goes, `import_task` which one is at work. `images.properties` and `images.tags` are what the
+API shows; `image_index` repeats them row by row so that lists can be filtered by them. Both are written in the same
 transaction (db/images.py) and nowhere else.
 """
 

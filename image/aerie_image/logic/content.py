@@ -139,6 +139,8 @@ def inspect(path: str | None, declared: str, container: str | None, size: int) -
         return size
     try:
         found.safety_check()
+        return int(found.virtual_size)
     except format_inspector.SafetyCheckFailed as e:
         raise errors.UnsafeImage(reason=f"{e}: {', '.join(sorted(e.failures))}") from e
-    return int(found.virtual_size)
+    except format_inspector.ImageFormatError as e:
+        raise errors.UnsafeImage(reason=str(e)) from e

@@ -37,7 +37,7 @@ class Store(ABC):
 
     @abstractmethod
     def read(self, location: str, offset: int, length: int) -> Iterable[bytes]:
-        """The bytes from offset on, in pieces; closes what it opened when it has been read. FileNotFoundError when there are none."""
+        """The bytes from offset on, in pieces. FileNotFoundError when there are none."""
 
     @abstractmethod
     def size(self, location: str) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import subprocess
 import threading
 from pathlib import Path
@@ -169,6 +170,47 @@ def test_ossa_2024_001_files_of_the_host_cannot_be_reached_through_an_image(
         assert status(api, member, image_id) == "queued" and files(api) == [], what
 
 
+def vmdk(kind: str, extent: str) -> bytes:
+    """A VMDK whose text descriptor names extents, bare or behind the header of a sparse file."""
+    text = f'# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType="{kind}"\n\n{extent}\n'
+    return text.encode().ljust(65536, b"\0")
+
+
+def sparse(descriptor: bytes) -> bytes:
+    header = struct.pack("<4sIIQQQQIQQQ", b"KDMV", 1, 3, 2048, 128, 1, len(descriptor) // 512, 512, 1, 1, 128)
+    return header.ljust(512, b"\0") + descriptor + bytes(1 << 20)
+
+
+def header(path: Path, offset: int, form: str, value: int) -> bytes:
+    """A good qcow2 with one field of its header changed."""
+    data = bytearray(qcow2(path))
+    struct.pack_into(form, data, offset, value)
+    return bytes(data)
+
+
+def hostile(folder: Path) -> list[tuple[str, str, bytes]]:
+    flat = 'RW 2048 FLAT "/etc/passwd" 0'
+    return [
+        ("qcow2", "a version nobody knows", header(folder / "v", 4, ">I", 99)),
+        ("qcow2", "a backing file of no length", header(folder / "b", 8, ">Q", 104)),
+        ("qcow2", "an external data file", header(folder / "d", 72, ">Q", 4)),
+        ("qcow2", "only the magic", b"QFI\xfb"),
+        ("vmdk", "a bare descriptor of a host's file", vmdk("monolithicFlat", flat)),
+        ("vmdk", "a sparse header before it", sparse(vmdk("monolithicFlat", flat))),
+        ("vmdk", "several extents", sparse(vmdk("twoGbMaxExtentSparse", flat + "\n" + flat))),
+        ("vmdk", "a descriptor that claims to be endless", sparse(b"x" * (2 << 20))),
+        ("vhdx", "only the magic", b"vhdxfile" + bytes(1 << 16)),
+        ("iso", "zeros", bytes(1 << 16)),
+    ]
+
+
+def test_ossa_2023_002_hostile_images_are_refused(api: Api, member: Caller, tmp_path: Path) -> None:
+    for declared, what, data in hostile(tmp_path):
+        image_id = make(api, member, declared)
+        upload(api, member, image_id, data, expect=415)
+        assert status(api, member, image_id) == "queued" and files(api) == [], what
+
+
 @pytest.mark.parametrize("declared", ["qcow2", "vmdk", "vhd", "iso"])
 def test_content_must_be_what_it_says(api: Api, member: Caller, declared: str) -> None:
     image_id = make(api, member, declared)
@@ -182,8 +224,10 @@ def test_a_qcow2_cannot_pass_as_raw(api: Api, member: Caller, tmp_path: Path) ->
 def test_deactivated_images_are_not_downloaded(api: Api, member: Caller) -> None:
     image_id, admin = make(api, member), api.caller("admin")
     upload(api, member, image_id, b"x")
-    api.call("PATCH", f"/v2/images/{image_id}", [{"op": "replace", "path": "/visibility", "value": "public"}],
-             by=admin, headers={"Content-Type": "application/openstack-images-v2.1-json-patch"}, expect=200)  # fmt: skip
+    change, kind = [{"op": "replace", "path": "/visibility", "value": "public"}], "openstack-images-v2.1-json-patch"
+    api.call(
+        "PATCH", f"/v2/images/{image_id}", change, by=admin, headers={"Content-Type": f"application/{kind}"}, expect=200
+    )
     api.call("POST", f"/v2/images/{image_id}/actions/deactivate", by=api.caller("member"), expect=403)
     api.call("POST", f"/v2/images/{image_id}/actions/deactivate", by=member, expect=204)
     api.call("GET", f"/v2/images/{image_id}/file", by=member, expect=403)

@@ -46,7 +46,9 @@ def stage(api: Api, by: Caller, image_id: str, data: bytes = CONTENT, expect: in
     api.call("PUT", f"/v2/images/{image_id}/stage", data, by=by, headers=DATA, expect=expect)
 
 
-def start(api: Api, by: Caller, image_id: str, method: str, expect: int = 202, uri: str | None = None, **body: Any) -> Any:
+def start(
+    api: Api, by: Caller, image_id: str, method: str, expect: int = 202, uri: str | None = None, **body: Any
+) -> Any:
     how = {"name": method} | ({"uri": uri} if uri else {})
     return api.call("POST", f"/v2/images/{image_id}/import", {"method": how, **body}, by=by, expect=expect)
 
@@ -147,7 +149,9 @@ def test_usage_and_stores(api: Api, member: Caller) -> None:
 
 def test_a_hostile_image_is_refused_at_import(api: Api, member: Caller, tmp_path: Path) -> None:
     path = tmp_path / "b.qcow2"
-    subprocess.run(["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", path, "1M"], check=True)
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", path, "1M"], check=True
+    )
     image_id = make(api, member, "qcow2")
     stage(api, member, image_id, path.read_bytes())
     start(api, member, image_id, "glance-direct")
@@ -247,8 +251,9 @@ INSIDE = [
     "http://100.64.0.1/", "http://224.0.0.1/", "http://127.0.0.1./",
 ]  # fmt: skip
 NO_URLS = [
-    "file:///etc/passwd", "ftp://192.0.2.1/", "gopher://192.0.2.1/", "http://", "//192.0.2.1/", "http://user:pw@192.0.2.1/",
-    "http://192.0.2.1:99999/", "http://192.0.2.1\\@127.0.0.1/", "http://192.0.2.1/\r\nX: y", "http://192.0.2.1/" + "a" * 3000,
+    "file:///etc/passwd", "ftp://192.0.2.1/", "gopher://192.0.2.1/", "http://", "//192.0.2.1/",
+    "http://user:pw@192.0.2.1/", "http://192.0.2.1:99999/", "http://192.0.2.1\\@127.0.0.1/",
+    "http://192.0.2.1/\r\nX: y", "http://192.0.2.1/" + "a" * 3000,
 ]  # fmt: skip
 
 

@@ -131,8 +131,10 @@ def test_a_fresh_cloud_has_definitions_and_lists_cost_the_same(api: Api, admin: 
     assert [n["namespace"] for n in page["namespaces"] + rest] == sorted(standard_metadefs.STANDARD)[:4]
 
 
-@pytest.mark.parametrize("name", ["namespace", "namespaces", "object", "objects", "property", "properties", "tag", "tags",
-                                  "resource_type", "resource_types"])  # fmt: skip
+SCHEMAS = "namespace namespaces object objects property properties tag tags resource_type resource_types"
+
+
+@pytest.mark.parametrize("name", SCHEMAS.split())
 def test_schemas(api: Api, admin: Caller, name: str) -> None:
     shown = api.call("GET", f"/v2/schemas/metadefs/{name}", by=admin, expect=200).json
     assert shown["name"] == name.replace("resource_type", "resource_type_association") and shown["properties"]

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image data through a real server: in constant memory, up and down, also when it is refused."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aerie_common.serving import HttpServer
+from aerie_common.testing.api import Api, Caller
+
+SIZE, GROWTH = 256 << 20, 64 << 20
+CLIENT = """
+import hashlib, http.client, json, os, sys
+method, port, path, size, chunked = sys.argv[1:]
+port, size, chunked = int(port), int(size), chunked == "chunked"
+headers = {"Content-Type": "application/octet-stream", "X-Auth-Token": os.environ["TOKEN"]}
+piece, md5, sent = os.urandom(1 << 20), hashlib.md5(), 0
+def body():
+    for _ in range(size >> 20):
+        md5.update(piece)
+        yield piece
+c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+if method == "PUT" and not chunked:
+    headers["Content-Length"] = str(size)
+try:
+    c.request(method, path, body() if method == "PUT" else None, headers, encode_chunked=chunked)
+    broken = False
+except (BrokenPipeError, ConnectionResetError):
+    broken = True
+try:
+    r = c.getresponse()
+    status, got = r.status, 0
+    while data := r.read(1 << 20):
+        got += len(data)
+        if method == "GET":
+            md5.update(data)
+except (http.client.HTTPException, OSError):
+    status, got = 0, 0
+print(json.dumps({"status": status, "md5": md5.hexdigest(), "got": got, "broken": broken}))
+"""
+
+
+@pytest.fixture
+def port(api: Api) -> Iterator[int]:
+    server = HttpServer(api.app, ("127.0.0.1", 0))
+    server.start()
+    yield server.port
+    server.stop()
+
+
+def client(token: str, *arguments: object) -> dict[str, object]:
+    """What another process saw."""
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT, *map(str, arguments)],
+        env={**os.environ, "TOKEN": token}, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+class Memory:
+    """The growth of this process since then, at its highest."""
+
+    def __init__(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")
+        self._before = self._peak()
+
+    @staticmethod
+    def _peak() -> int:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found
+        return int(found[1]) << 10
+
+    def growth(self) -> int:
+        return self._peak() - self._before
+
+
+def make(api: Api, by: Caller) -> str:
+    body = {"name": "i", "disk_format": "raw", "container_format": "bare"}
+    return str(api.call("POST", "/v2/images", body, by=by, expect=201).json["id"])
+
+
+@pytest.mark.parametrize("how", ["known", "chunked"])
+def test_large_images_pass_through_little_memory(api: Api, port: int, how: str) -> None:
+    member = api.caller("member")
+    image_id, memory = make(api, member), Memory()
+    path = f"/v2/images/{image_id}/file"
+    sent = client(member.token, "PUT", port, path, SIZE, how)
+    assert sent["status"] == 204
+    image = api.call("GET", f"/v2/images/{image_id}", by=member).json
+    assert (image["size"], image["checksum"], image["status"]) == (SIZE, sent["md5"], "active")
+    got = client(member.token, "GET", port, path, 0, "-")
+    assert (got["status"], got["got"], got["md5"]) == (200, SIZE, sent["md5"])
+    assert memory.growth() < GROWTH
+
+
+@pytest.mark.parametrize("how", ["known", "chunked"])
+def test_bodies_of_refused_requests_are_not_held(api: Api, port: int, how: str) -> None:
+    """Whoever has no token cannot fill the server's memory with an announced body either."""
+    memory = Memory()
+    seen = client("nobody", "PUT", port, "/v2/images/x/file", SIZE, how)
+    assert seen["status"] in (401, 0) and (seen["status"] or seen["broken"])
+    assert memory.growth() < GROWTH
+
+
+def test_small_refused_bodies_leave_the_connection_usable(api: Api, port: int) -> None:
+    member = api.caller("member")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {"Content-Type": "application/octet-stream", "X-Auth-Token": member.token}
+    for chunked in (False, True):
+        body = iter([b"x" * 100_000] * 20) if chunked else b"x" * 2_000_000
+        connection.request("PUT", "/v2/images/none/file", body, headers, encode_chunked=chunked)
+        reply = connection.getresponse()
+        assert reply.status == 404 and reply.read()
+        connection.request("GET", "/v2/images", headers=headers)
+        reply = connection.getresponse()
+        assert reply.status == 200 and json.loads(reply.read())["images"] == []
+    connection.close()
+
+
+def test_ranges_and_heads_over_the_wire(api: Api, port: int) -> None:
+    member = api.caller("member")
+    image_id, data = make(api, member), os.urandom(300_000)
+    api.call("PUT", f"/v2/images/{image_id}/file", data, by=member,
+             headers={"Content-Type": "application/octet-stream"}, expect=204)  # fmt: skip
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    for text, first, end in (("bytes=0-9", 0, 10), ("bytes=100000-", 100_000, 300_000), ("bytes=-5", 299_995, 300_000)):
+        connection.request("GET", f"/v2/images/{image_id}/file", headers={"X-Auth-Token": member.token, "Range": text})
+        reply = connection.getresponse()
+        assert reply.status == 206 and reply.read() == data[first:end]
+    connection.request("HEAD", f"/v2/images/{image_id}/file", headers={"X-Auth-Token": member.token})
+    reply = connection.getresponse()
+    assert reply.status == 200 and reply.headers["Content-Length"] == "300000" and reply.read() == b""
+    connection.close()
