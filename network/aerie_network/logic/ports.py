@@ -7,7 +7,6 @@ binding; whatever changes the binding writes those rows anew.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -33,10 +32,6 @@ from aerie_network.db.query import Page
 from aerie_network.db.subnets import Subnet
 from aerie_network.errors import (
     AddressPairAndPortSecurityRequired,
-    InvalidInput,
-    InvalidIpAddressPairs,
-    InvalidIpForNetwork,
-    InvalidIpForSubnet,
     MacAddressInUse,
     PortBound,
     PortNotFound,
@@ -45,14 +40,13 @@ from aerie_network.errors import (
     SecurityGroupNotFound,
     ServicePortInUse,
 )
-from aerie_network.logic import guard, ipam, security_groups
+from aerie_network.logic import guard, ipam, port_values, security_groups
+from aerie_network.logic.port_values import Choice
 from aerie_network.logic.work import Work, change, privileged, scope
 from aerie_network.schemas import ports as schema
 
 MAC_TRIES = 5
 UNBOUND, FAILED, BRIDGE = "unbound", "binding_failed", "bridge"
-Choice = tuple[tuple[Subnet, ...], str | None]
-"""Subnets that an address may come from, and the exact address where there is no choice."""
 
 
 def _scope(ctx: Context) -> tuple[Any, ...]:
@@ -86,117 +80,6 @@ def _check_device_owner(ctx: Context, values: Mapping[str, Any], network: Networ
         raise PolicyNotAuthorized(action="rule:create_port:device_owner")
 
 
-def _check_pairs(svc: NetworkService, pairs: list[dict[str, str]] | None, mac: str) -> list[dict[str, str]]:
-    """Allowed address pairs as they are stored."""
-    found: list[dict[str, str]] = []
-    if len(pairs or ()) > svc.conf.max_allowed_address_pair:
-        raise InvalidIpAddressPairs(
-            reason=f"at most {svc.conf.max_allowed_address_pair} allowed address pairs are possible"
-        )
-    for pair in pairs or ():
-        try:
-            network = ipaddress.ip_network(pair["ip_address"], strict=False)
-        except ValueError:
-            raise InvalidIpAddressPairs(reason=f"'{pair['ip_address']}' is not an address or CIDR") from None
-        single = "/" not in pair["ip_address"]
-        text = str(network.network_address) if single else str(network)
-        if "mac_address" in pair:
-            mac_address = pair["mac_address"].lower().replace("-", ":")
-        else:
-            mac_address = mac
-        entry = {"mac_address": mac_address, "ip_address": text}
-        if entry in found:
-            raise InvalidIpAddressPairs(reason=f"duplicate address pair {entry}")
-        found.append(entry)
-    return found
-
-
-def _dhcp_options(wanted: list[dict[str, Any]] | None, present: list[dict[str, Any]] = []) -> list[dict[str, Any]]:  # noqa: B006
-    """Extra DHCP options after a change: an option without value goes."""
-    by_key = {(o["opt_name"], o["ip_version"]): o for o in present}
-    for option in wanted or ():
-        version = int(option.get("ip_version", 4))
-        key = (option["opt_name"], version)
-        value = option.get("opt_value")
-        if value is None:
-            by_key.pop(key, None)
-        elif not value.strip() and present == []:
-            raise InvalidInput(error_message=f"extra DHCP option {option['opt_name']} has no value")
-        else:
-            by_key[key] = {"opt_name": option["opt_name"], "opt_value": value, "ip_version": version}
-    return list(by_key.values())
-
-
-def _choices(
-    svc: NetworkService,
-    network: Network,
-    subnets: Sequence[Subnet],
-    wanted: list[dict[str, str]] | None,
-    device_owner: str,
-    mac: str,
-) -> list[Choice]:
-    """Which addresses a port shall have. `wanted` None: what such a port gets by itself."""
-    if wanted is None:
-        return ipam.choose(subnets, device_owner, mac)
-    if len(wanted) > svc.conf.max_fixed_ips_per_port:
-        raise InvalidInput(error_message=f"a port has at most {svc.conf.max_fixed_ips_per_port} fixed_ips")
-    by_id = {s.id: s for s in subnets}
-    choices: list[Choice] = []
-    router_port = device_owner in states.ROUTER_PORTS
-    for item in wanted:
-        subnet, address = None, item.get("ip_address")
-        if subnet_id := item.get("subnet_id"):
-            subnet = by_id.get(subnet_id)
-            if subnet is None:
-                raise InvalidInput(
-                    error_message=f"Failed to create port on network {network.id}, because fixed_ips included invalid "
-                    f"subnet {subnet_id}"
-                )
-        if address is not None:
-            try:
-                number = ipaddress.ip_address(address)
-            except ValueError:
-                raise InvalidInput(error_message=f"'{address}' is not a valid IP address") from None
-            if subnet is None:
-                subnet = next((s for s in subnets if number in s.network), None)
-                if subnet is None:
-                    raise InvalidIpForNetwork(ip=address)
-            _check_usable(subnet, number)
-            if subnet.auto_address and not router_port and str(number) != ipam.eui64(subnet.cidr, mac):
-                raise InvalidInput(
-                    error_message=f"IPv6 address {address} cannot be directly assigned to a port on subnet {subnet.id} "
-                    "as the subnet is configured for automatic addresses"
-                )
-            choices.append(((subnet,), str(number)))
-        elif subnet is not None:
-            auto = subnet.auto_address and not router_port
-            choices.append(((subnet,), ipam.eui64(subnet.cidr, mac) if auto else None))
-        else:
-            choices.append((tuple(s for s in subnets if s.ip_version == 4) or tuple(subnets), None))
-    named = {subnets_[0].id for subnets_, _ in choices if len(subnets_) == 1}
-    if wanted and not router_port:  # hosts make these addresses whether they were asked for or not
-        choices += [
-            ((s,), ipam.eui64(s.cidr, mac)) for s in subnets if s.auto_address and s.id not in named and _any(wanted)
-        ]
-    exact = [address for _, address in choices if address]
-    if len(set(exact)) < len(exact):
-        raise InvalidInput(error_message="Duplicate IP address in fixed_ips")
-    return choices
-
-
-def _any(wanted: list[dict[str, str]]) -> bool:
-    return any("subnet_id" not in item for item in wanted)
-
-
-def _check_usable(subnet: Subnet, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    """An address a host can have in the subnet."""
-    network = subnet.network
-    ends = (network.network_address, network.broadcast_address)
-    plain = network.version == 4 and network.prefixlen < 31
-    if address not in network or (plain and address in ends):
-        raise InvalidIpForSubnet(ip=str(address))
-
-
 def _check_field_rights(
     svc: NetworkService, ctx: Context, sent: Mapping[str, Any], network: Network, *, new: bool = False
 ) -> None:
@@ -213,22 +96,6 @@ def _check_field_rights(
         if rule.endswith("subnet_id") and network.shared:
             continue
         svc.policy.check(ctx, rule, target)
-
-
-def _groups_for(
-    work: Work, ctx: Context, project_id: str, sent: Mapping[str, Any], secured: bool, has_ip: bool, owner: str
-) -> tuple[str, ...]:
-    """The security groups of a new port."""
-    wanted = sent.get("security_groups")
-    service_port = owner.startswith(states.OWNER_PREFIX)
-    if wanted is None:
-        if not secured or not has_ip or service_port:
-            return ()
-        default = security_groups.ensure_default(work, project_id)
-        return (default,) if default else ()
-    if wanted and not (secured and (has_ip or "fixed_ips" not in sent)):
-        raise PortSecurityAndIPRequiredForSecurityGroups()
-    return _usable_groups(work, ctx, project_id, wanted)
 
 
 def _usable_groups(work: Work, ctx: Context, project_id: str, wanted: Collection[str]) -> tuple[str, ...]:
@@ -320,14 +187,14 @@ class _Maker:
 
     def __init__(self, work: Work, ctx: Context) -> None:
         self._work, self._ctx = work, ctx
-        self._networks: dict[str, tuple[Network, list[Subnet], bool]] = {}
+        self._networks: dict[str, tuple[Network, list[Subnet]]] = {}
         self._defaults: dict[str, str | None] = {}
         self._rows: list[dict[str, Any]] = []
         self._groups: list[tuple[str, ...]] = []
         self._wants: list[ipam.Want] = []
 
-    def network(self, network_id: str) -> tuple[Network, list[Subnet], bool]:
-        """The network, its subnets and whether DHCP is served there."""
+    def network(self, network_id: str) -> tuple[Network, list[Subnet]]:
+        """The network and its subnets."""
         found = self._networks.get(network_id)
         if found is None:
             conn = self._work.conn
@@ -335,14 +202,14 @@ class _Maker:
             row = conn.execute(sa.select(tables.networks).where(tables.networks.c.id == network_id, *visible)).first()
             if row is None:
                 raise networks_db.STORE.missing(id=network_id)
-            found = (Network(**row._mapping), subnets_db.of_network(conn, network_id), False)
+            found = (Network(**row._mapping), subnets_db.of_network(conn, network_id))
             self._networks[network_id] = found
         return found
 
     def add(self, values: dict[str, Any]) -> None:
         """Check one request and note its rows."""
         work, ctx, svc = self._work, self._ctx, self._work.svc
-        network, subnets, _ = self.network(values["network_id"])
+        network, subnets = self.network(values["network_id"])
         sent = values.pop("sent")
         _check_field_rights(svc, ctx, sent, network, new=True)
         _check_device_owner(ctx, values, network)
@@ -351,11 +218,11 @@ class _Maker:
             secured = network.port_security_enabled
         owner, host = values["device_owner"], values.pop("binding:host_id", None) or ""
         mac = values.get("mac_address") or db.new_mac(svc.conf.base_mac)
-        pairs = _check_pairs(svc, values["allowed_address_pairs"], mac)
+        pairs = port_values.check_pairs(svc, values["allowed_address_pairs"], mac)
         if pairs and not secured:
             raise AddressPairAndPortSecurityRequired()
         wanted = values.pop("fixed_ips", None)
-        choices = _choices(svc, network, subnets, wanted, owner, mac)
+        choices = port_values.choose_addresses(svc, network, subnets, wanted, owner, mac)
         groups = self._groups_of(values["project_id"], sent, secured, bool(choices), owner)
         values.pop("security_groups", None)
         vnic_type = values.pop("binding:vnic_type", None) or "normal"
@@ -372,7 +239,7 @@ class _Maker:
             "profile": profile,
             "port_security_enabled": secured,
             "allowed_address_pairs": pairs,
-            "extra_dhcp_opts": _dhcp_options(values["extra_dhcp_opts"]),
+            "extra_dhcp_opts": port_values.dhcp_options(values["extra_dhcp_opts"]),
             "ip_allocation": "none" if wanted == [] else "immediate",
             "revision_number": 1,
             "created_at": now,
@@ -387,12 +254,18 @@ class _Maker:
     def _groups_of(
         self, project_id: str, sent: Mapping[str, Any], secured: bool, has_ip: bool, owner: str
     ) -> tuple[str, ...]:
-        if sent.get("security_groups") is None and secured and has_ip and not owner.startswith(states.OWNER_PREFIX):
-            if project_id not in self._defaults:
-                self._defaults[project_id] = security_groups.ensure_default(self._work, project_id)
-            default = self._defaults[project_id]
-            return (default,) if default else ()
-        return _groups_for(self._work, self._ctx, project_id, sent, secured, has_ip, owner)
+        """The security groups of a new port: those asked for, else its project's default one."""
+        wanted = sent.get("security_groups")
+        if wanted is not None:
+            if wanted and not (secured and (has_ip or "fixed_ips" not in sent)):
+                raise PortSecurityAndIPRequiredForSecurityGroups()
+            return _usable_groups(self._work, self._ctx, project_id, wanted)
+        if not secured or not has_ip or owner.startswith(states.OWNER_PREFIX):
+            return ()
+        if project_id not in self._defaults:
+            self._defaults[project_id] = security_groups.ensure_default(self._work, project_id)
+        default = self._defaults[project_id]
+        return (default,) if default else ()
 
     def make(self) -> list[Port]:
         """Write everything."""
@@ -411,7 +284,7 @@ class _Maker:
         dhcp: dict[str, bool] = {}
         for row, groups in zip(self._rows, self._groups, strict=True):
             port = Port(**row, fixed_ips=addresses.get(row["id"], ()), security_groups=groups)
-            network, subnets, _ = self.network(port.network_id)
+            network, subnets = self.network(port.network_id)
             if port.bound:
                 if port.network_id not in dhcp:
                     dhcp[port.network_id] = _has_dhcp(conn, port.network_id)
@@ -554,14 +427,14 @@ def _updated_row(work: Work, before: Port, values: Mapping[str, Any]) -> dict[st
         if values["port_security_enabled"] != before.port_security_enabled:
             row["port_security_enabled"] = values["port_security_enabled"]
     if "allowed_address_pairs" in values:
-        row["allowed_address_pairs"] = _check_pairs(
+        row["allowed_address_pairs"] = port_values.check_pairs(
             work.svc, values["allowed_address_pairs"], row.get("mac_address", before.mac_address)
         )
     pairs = row.get("allowed_address_pairs", before.allowed_address_pairs)
     if pairs and not row.get("port_security_enabled", before.port_security_enabled):
         raise AddressPairAndPortSecurityRequired()
     if values.get("extra_dhcp_opts") is not None:
-        row["extra_dhcp_opts"] = _dhcp_options(values["extra_dhcp_opts"], before.extra_dhcp_opts)
+        row["extra_dhcp_opts"] = port_values.dhcp_options(values["extra_dhcp_opts"], before.extra_dhcp_opts)
     return row
 
 
@@ -575,7 +448,11 @@ def _change_addresses(
 ) -> bool:
     """Give and take addresses; those that stay are not touched."""
     owner = row.get("device_owner", before.device_owner)
-    choices = _choices(work.svc, network, subnets, wanted, owner, row.get("mac_address", before.mac_address))
+    choices = port_values.choose_addresses(
+        work.svc, network, subnets, wanted, owner, row.get("mac_address", before.mac_address)
+    )
+        work.svc, network, subnets, wanted, owner, row.get("mac_address", before.mac_address)
+    )
     left = list(before.fixed_ips)
     order: list[FixedIp | Choice] = []
     for candidates, address in choices:

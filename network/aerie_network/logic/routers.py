@@ -46,7 +46,7 @@ from aerie_network.errors import (
     RoutesExhausted,
 )
 from aerie_network.logic import guard, ports, security_groups
-from aerie_network.logic.ports import Choice
+from aerie_network.logic.port_values import Choice
 from aerie_network.logic.work import Work, change, changed, live_since, owned, scope
 from aerie_network.schemas import routers as schema
 
