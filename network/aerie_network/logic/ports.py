@@ -451,8 +451,6 @@ def _change_addresses(
     choices = port_values.choose_addresses(
         work.svc, network, subnets, wanted, owner, row.get("mac_address", before.mac_address)
     )
-        work.svc, network, subnets, wanted, owner, row.get("mac_address", before.mac_address)
-    )
     left = list(before.fixed_ips)
     order: list[FixedIp | Choice] = []
     for candidates, address in choices:
