@@ -15,6 +15,7 @@ from aerie_dns import logic
 from aerie_dns.container import Dns
 from aerie_dns.options import OPTIONS
 
+WORKER_TOPIC = "dns-worker"
 TRANSFER_PERIOD = 5.0
 WORKERS = 6
 
@@ -35,9 +36,9 @@ def _reports(svc: Dns, name: str) -> Reconciler:
 
 
 def _waker(svc: Dns) -> Stoppable:
-    from aerie_dns.rpc import Waker
+    from aerie_common.flow_wake import FlowWaker
 
-    waker = Waker(svc)
+    waker = FlowWaker(svc.db, svc.rpc, WORKER_TOPIC)
     waker.start()
     return waker
 
@@ -50,14 +51,14 @@ def start_api(conf: cfg.ConfigOpts) -> list[Stoppable]:
 
 def start_worker(conf: cfg.ConfigOpts) -> list[Stoppable]:
     """Carries changes to the name servers."""
+    from aerie_common.flow_wake import FlowEndpoint
     from aerie_dns.flows.zone_push import ZONE_PUSH
     from aerie_dns.flows.zone_transfer import ZONE_TRANSFER
-    from aerie_dns.rpc import TOPIC, WorkerEndpoint
 
     svc = _container(conf)
     runner = FlowRunner(svc.db, [ZONE_PUSH, ZONE_TRANSFER], svc, workers=WORKERS)
     runner.start()
-    return [_reports(svc, "worker"), runner, svc.rpc.serve(TOPIC, [WorkerEndpoint(runner)])]
+    return [_reports(svc, "worker"), runner, svc.rpc.serve(WORKER_TOPIC, [FlowEndpoint(runner)])]
 
 
 def start_central(conf: cfg.ConfigOpts) -> list[Stoppable]:
