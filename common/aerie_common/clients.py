@@ -4,6 +4,7 @@ caller, the request id passed on."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from oslo_config import cfg
 from aerie_common.context import Context
 from aerie_common.errors import AerieError, ServiceUnavailable
 
+LOG = logging.getLogger(__name__)
 _VERSION_PATHS = {"identity": "/v3", "image": "/v2", "network": "/v2.0", "dns": "/v2"}
 
 
@@ -76,7 +78,8 @@ class ServiceClient:
                     continue
                 break
         except (ka.ClientException, requests.RequestException) as e:
-            raise ServiceUnavailable(f"The {self._type} service does not answer: {e}") from e
+            LOG.warning("the %s service does not answer: %s", self._type, e)  # callers learn no addresses
+            raise ServiceUnavailable(f"The {self._type} service does not answer. Try again in a moment.") from e
         if reply.status_code >= 400:
             raise _refusal(self._type, reply)
         return reply
@@ -228,7 +231,8 @@ class RemoteTokens:
         try:
             reply = self._clients.http.get(f"{self._clients.endpoint('identity')}/OS-REVOKE/epoch", timeout=5)
         except requests.RequestException as e:
-            raise ServiceUnavailable(f"The identity service does not answer: {e}") from e
+            LOG.warning("the identity service does not answer: %s", e)
+            raise ServiceUnavailable("The identity service does not answer. Try again in a moment.") from e
         if reply.status_code != 200:
             raise ServiceUnavailable(f"The identity service answers {reply.status_code} for its revocation epoch.")
         return reply.text
