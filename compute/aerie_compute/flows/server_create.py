@@ -261,9 +261,21 @@ def failed(conn: sa.Connection, run: Building, fault: Fault) -> None:
         agent.notify(conn, "create.error", failed_server, run.ctx, message=shown["message"])
 
 
+LATE = {
+    "place": "No host was chosen in time.",
+    "ports": "The network service did not give the server its ports in time.",
+    "wire": "The server's network ports were not wired in time.",
+    "guest": "The hypervisor did not build the server in time.",
+}
+
+
 def fault_document(fault: Fault) -> dict[str, Any]:
     """A fault as servers keep it: `message` for their owner, `details` for administrators."""
-    message = "The server could not do it. Give the request id to your operator." if fault.internal else fault.message
+    message = fault.message
+    if fault.internal:
+        message = "The server could not do it. Give the request id to your operator."
+    elif fault.code == "timeout":
+        message = LATE.get(fault.step, "The operation took too long and was given up.")
     code = 500
     details = f"{fault.step}: {fault.message}"
     explanation = fault.details.get("explanation")
