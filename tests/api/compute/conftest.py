@@ -202,9 +202,7 @@ class Cloud:
 
 @pytest.fixture(scope="module", params=["sqlite", "mariadb"])
 def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """Tests marked `sqlite_only` by their module run on SQLite alone."""
-    if request.param == "mariadb" and getattr(request.module, "SQLITE_ONLY", False):
-        pytest.skip("one database is enough for this")
+    """Modules for which one database is enough parametrize this fixture themselves."""
     state: Path = tmp_path_factory.mktemp("cloud")
     overrides: dict[tuple[str | None, str], Any] = {("api", "response_validation"): "error"}
     if request.param == "mariadb":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-SQLITE_ONLY = True
+pytestmark = pytest.mark.parametrize("cloud", ["sqlite"], indirect=True, scope="module")  # one database is enough
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIVYH1Kcw5tmEOhr962wJDBar/sz1i9Q6yLVg1yAxT46 me@here"
 SSH_FINGERPRINT = "54:7a:9a:2d:9b:6e:69:d3:e0:03:23:cf:d9:73:93:b6"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-SQLITE_ONLY = True
+pytestmark = pytest.mark.parametrize("cloud", ["sqlite"], indirect=True, scope="module")  # one database is enough
 LATEST = "1.39"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from aerie_compute.db import placement
 
-SQLITE_ONLY = True
+pytestmark = pytest.mark.parametrize("cloud", ["sqlite"], indirect=True, scope="module")  # one database is enough
 NOBODY = "99999999-0000-4000-8000-000000000000"
 
 
