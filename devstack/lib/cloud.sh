@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # Secrets and configuration files, schemas, catalog, daemons, and what a fresh cloud is filled with.
 
 SERVICES=(identity image compute network dns)

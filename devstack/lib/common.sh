@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # What every step uses: how a step is run, timed and explained when it fails; secrets; templates; background starts.
 
 ETC=/etc/aerie

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # Debian packages and the virtualenv. Both do nothing, and need no network, when nothing changed.
 
 # First, and by themselves: while the others are installed, the virtualenv is made with them.

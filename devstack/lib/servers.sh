@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # The engines below the cloud: MariaDB, RabbitMQ, memcached, libvirt, PowerDNS. A running one is used as it is; a
 # stopped one is started, through systemd where that is process 1, else directly, and remembered for unstack.sh.
 
