@@ -49,7 +49,10 @@ def test_memcached(memcached: Memcached) -> None:
 
 
 def test_powerdns_serves_its_api(powerdns: PowerDNS) -> None:
-    assert powerdns.call("GET", "/zones") == []
+    assert "nobodys.example." not in [zone["name"] for zone in powerdns.call("GET", "/zones")]
+    powerdns.call("POST", "/zones", {"name": "nobodys.example.", "kind": "Native"})
+    assert powerdns.call("GET", "/zones/nobodys.example.")["kind"] == "Native"
+    powerdns.call("DELETE", "/zones/nobodys.example.")
 
 
 def test_messages_outlive_a_killed_rabbitmq(rabbitmq: RabbitMQ, transport_url: str) -> None:

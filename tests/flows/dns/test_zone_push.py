@@ -120,8 +120,12 @@ def test_zone_push(svc: Dns, scenario: Scenario, what: str) -> None:
 def test_a_hard_delete_forgets_a_zone_whose_servers_are_dead(svc: Dns) -> None:
     zone_id = prepare(svc, "update")()
     settle(svc)
-    fake.server("default").fail = "dead"
-    logic.zones.delete(svc, dataclasses.replace(OWNER, hard_delete=True), zone_id)
-    steps = tuple(dataclasses.replace(step, timeout=0.1) for step in ZONE_PUSH.steps)
-    FlowRunner(svc.db, [dataclasses.replace(ZONE_PUSH, steps=steps)], svc).drain(10)
+    server = fake.server("default")
+    server.fail = "dead"
+    try:
+        logic.zones.delete(svc, dataclasses.replace(OWNER, hard_delete=True), zone_id)
+        steps = tuple(dataclasses.replace(step, timeout=0.1) for step in ZONE_PUSH.steps)
+        FlowRunner(svc.db, [dataclasses.replace(ZONE_PUSH, steps=steps)], svc).drain(10)
+    finally:
+        server.fail = None
     assert content(svc)[:2] == ([], [])
