@@ -10,14 +10,13 @@ import orjson
 from aerie_common import schema
 from aerie_common.errors import BadRequest, NotFound
 from aerie_common.http import Reply, Request
-from aerie_compute.db import records
 from aerie_compute.db.aggregates import Aggregate
 from aerie_compute.db.groups import ServerGroup
 from aerie_compute.db.hosts import ServiceRow
 from aerie_compute.db.records import Migration
 from aerie_compute.errors import HypervisorNotFound
 from aerie_compute.fields import isoformat_micros
-from aerie_compute.logic import events, groups, hosts, servers
+from aerie_compute.logic import actions, events, groups, hosts, servers
 from aerie_compute.logic.hosts import Hypervisor
 from aerie_compute.scheduler.select import DISK, MEMORY, VCPU
 
@@ -483,14 +482,12 @@ def migration_list(req: Request) -> dict[str, Any]:
     columns = {"status": "status", "source_compute": "source_host", "instance_uuid": "server_id",
                "migration_type": "type", "user_id": "user_id", "project_id": "project_id"}  # fmt: skip
     equal = {column: value for name, column in columns.items() if (value := one(name)) is not None}
-    with req.svc.db.read() as conn:
-        found = records.migrations(conn, limit=req.listing.limit or 1000, **equal)
+    found = actions.migrations(req.svc, limit=req.listing.limit or 1000, **equal)
     return {"migrations": [_migration(m, req.version) for m in found]}
 
 
 def server_migrations(req: Request, server_id: str) -> dict[str, Any]:
     """List moves of a server that are under way."""
     server = servers.show(req.svc, req.ctx, server_id)
-    with req.svc.db.read() as conn:
-        found = records.migrations(conn, server_id=server.id, status="running")
+    found = actions.migrations(req.svc, server_id=server.id, status="running")
     return {"migrations": [_migration(m, req.version) for m in found]}

@@ -393,6 +393,13 @@ def event(svc: Compute, ctx: Context, server_id: str, request_id: str) -> tuple[
         return found, actions.events(conn, server.id, request_id)
 
 
+@retried
+def migrations(svc: Compute, **wanted: Any) -> list[records.Migration]:
+    """Resizes and moves, newest first; `wanted` as for `db.records.migrations`."""
+    with svc.db.read() as conn:
+        return records.migrations(conn, **wanted)
+
+
 def _any(conn: sa.Connection, ctx: Context, server_id: str) -> Server:
     found = servers.get(conn, server_id, None if ctx.is_admin else ctx.project_id or "", deleted=True)
     if found is None:
