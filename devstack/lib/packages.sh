@@ -110,8 +110,9 @@ tree_fingerprint() {
     if tree_is_public; then
         cat "$TREE/pyproject.toml" "$TREE/setup.py"
     else
-        find "$TREE" -type f \( -path '*/aerie_*' -o -path '*/etc/aerie/*' -o -name pyproject.toml -o -name setup.py \) \
-            ! -name '*.pyc' -print0 | sort -z | xargs -0 cat
+        # Not the whole tree: building the package leaves copies in it.
+        find "$TREE"/*/aerie_* "$TREE/etc/aerie" "$TREE/pyproject.toml" "$TREE/setup.py" -type f ! -name '*.pyc' -print0 \
+            | sort -z | xargs -0 cat
     fi | sha256sum | cut -c1-16
 }
 
