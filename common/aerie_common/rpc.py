@@ -19,6 +19,7 @@ from concurrent import futures
 from typing import Any
 
 import oslo_messaging
+from kombu.exceptions import OperationalError
 from oslo_config import cfg
 from oslo_messaging import server as messaging_server
 from oslo_messaging import transport as messaging_transport
@@ -79,12 +80,16 @@ class ContextSerializer(oslo_messaging.Serializer):  # type: ignore[misc]
 
 
 class _Patient(messaging_transport.RPCTransport):  # type: ignore[misc]
-    """Tries a lost connection again once, where oslo.messaging's default is for ever."""
+    """Tries a lost connection again once, where oslo.messaging's default is for ever. Whatever keeps a message from the
+    broker is a MessageDeliveryFailure: a first connection that is refused comes up as kombu's own error."""
 
     def _send(self, target: Any, ctxt: Any, message: Any, **options: Any) -> Any:
         if options.get("retry") is None:
             options["retry"] = SEND_RETRIES
-        return super()._send(target, ctxt, message, **options)
+        try:
+            return super()._send(target, ctxt, message, **options)
+        except OperationalError as error:
+            raise oslo_messaging.MessageDeliveryFailure(str(error)) from error
 
 
 class Rpc:

@@ -19,6 +19,7 @@ from aerie_common.db import new_id
 from aerie_common.errors import Conflict, NotFound
 from aerie_common.flow import Fault
 from aerie_common.rpc import Client, Rpc
+from aerie_common.serving import free_port
 
 CTX = Context(user_id="u1", project_id="p1", roles=("member",), token="secret", global_request_id="req-global")
 
@@ -257,3 +258,12 @@ def test_deaf_server_is_replaced(rabbitmq: Any, monkeypatch: pytest.MonkeyPatch)
         assert [office.client.to("h1").call(CTX, "who") for _ in range(4)] == ["h1"] * 4
     finally:
         office.close()
+
+
+def test_a_broker_that_was_never_there_is_a_message_that_was_not_delivered() -> None:
+    conf = config.load(config.new(), [])
+    conf.set_override("transport_url", f"rabbit://guest:guest@127.0.0.1:{free_port()}/")
+    client = Rpc(conf).client("nowhere", "1.0")
+    assert client.cast(CTX, "hear", value="lost") is False
+    with pytest.raises(oslo_messaging.MessageDeliveryFailure):
+        client.call(CTX, "who")
