@@ -63,7 +63,12 @@ prepare() {
     echo "$wanted" > "$stamp"
 }
 
+# Several machines may run side by side over one bare Debian, which must not change beneath them.
+mkdir -p "$CACHE"
+exec 8> "$CACHE/.lock"
+flock -x 8
 prepare
+flock -s 8
 [ "$1" != --prepare ] || exit 0
 
 STAGE=$(mktemp -d)
