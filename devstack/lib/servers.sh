@@ -25,7 +25,9 @@ start_mariadb() {
     elif ! mariadb_up; then
         install -d -o mysql -g mysql -m 0755 /run/mysqld
         remember_started mariadb
-        start-stop-daemon --start --oknodo --background --exec /usr/sbin/mariadbd -- --user=mysql
+        # By its pid file: another mariadbd of this machine (a test's, say) is none of ours.
+        start-stop-daemon --start --oknodo --background --pidfile /run/mysqld/mysqld.pid --exec /usr/sbin/mariadbd \
+            -- --user=mysql --pid-file=/run/mysqld/mysqld.pid
     elif [ "$changed" = yes ]; then
         note "runs since before: $MARIADB_CONF takes effect when it is restarted"
     fi
