@@ -28,11 +28,12 @@ stack_packages() {
     bash -c 'HYPERVISOR=libvirt VENV_GIVEN=; . "$1/devstack/lib/common.sh"; . "$1/devstack/lib/packages.sh"; python_packages; wanted_packages' - "$TREE"
 }
 
+STAMP=$CACHE/.prepared
+WANTED=$(cat "$TREE/pyproject.toml" "$TREE/devstack/lib/packages.sh" "${BASH_SOURCE[0]}" | sha256sum)
+is_prepared() { [ "$(cat "$STAMP" 2>/dev/null)" = "$WANTED" ]; }
+
 prepare() {
-    local stamp wanted tool missing=()
-    stamp=$CACHE/.prepared
-    wanted=$(cat "$TREE/pyproject.toml" "$TREE/devstack/lib/packages.sh" "${BASH_SOURCE[0]}" | sha256sum)
-    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    local tool missing=()
     for tool in "${TOOLS[@]}"; do dpkg-query -W -f '${db:Status-Status}' "$tool" 2>/dev/null | grep -qx installed || missing+=("$tool"); done
     if [ ${#missing[@]} -gt 0 ]; then
         apt-get update -qq
@@ -60,15 +61,18 @@ prepare() {
     "$CACHE/venv/bin/pip" wheel -qq --disable-pip-version-check --wheel-dir "$CACHE/wheels" \
         'setuptools>=68' wheel "${TREE}[dashboard]" python-openstackclient python-designateclient >&2
     rm -f "$CACHE"/wheels/aerie-*.whl
-    echo "$wanted" > "$stamp"
+    echo "$WANTED" > "$STAMP"
 }
 
 # Several machines may run side by side over one bare Debian, which must not change beneath them.
 mkdir -p "$CACHE"
 exec 8> "$CACHE/.lock"
-flock -x 8
-prepare
 flock -s 8
+if ! is_prepared; then
+    flock -x 8
+    is_prepared || prepare
+    flock -s 8
+fi
 [ "$1" != --prepare ] || exit 0
 
 STAGE=$(mktemp -d)
