@@ -170,18 +170,28 @@ def run(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
     cloud = AllInOne(state, args.host, args.password, args.any_port)
-    cloud.start()
+    try:
+        _start(cloud, args, began)
+        done.wait()
+    except OSError as e:
+        raise SystemExit(
+            f"all-in-one: {e}. Is a port taken? --any-port chooses free ones. The log is in {state}."
+        ) from e
+    finally:
+        cloud.stop()  # also what has started of a cloud that did not: its threads would keep the process
+    return 0
+
+
+def _start(cloud: AllInOne, args: argparse.Namespace, began: float) -> None:
+    """Start the cloud, fill it, and tell how to reach it."""
     from aerie_common.cmd import samples
 
+    cloud.start()
     samples.make(cloud)
     text = cloud.clouds_yaml()
-    (state / "clouds.yaml").write_text(text)
+    (cloud.state_dir / "clouds.yaml").write_text(text)
     if args.clouds_yaml:
         args.clouds_yaml.write_text(text)
-    print(
-        f"# The cloud is up after {time.monotonic() - began:.1f} s; its files and log are in {state}. Ctrl-C stops it."
-    )
+    where = f"its files and log are in {cloud.state_dir}"
+    print(f"# The cloud is up after {time.monotonic() - began:.1f} s; {where}. Ctrl-C stops it.")
     print(f"# Save this as clouds.yaml, then: openstack --os-cloud aerie server list\n{text}", flush=True)
-    done.wait()
-    cloud.stop()
-    return 0
