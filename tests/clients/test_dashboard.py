@@ -15,7 +15,8 @@ import pytest
 import yaml
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from commandline import OpenStack, wait
 from servers import free_port
@@ -71,9 +72,12 @@ class Browser(webdriver.Chrome):
         """What the page says; nothing while it is being replaced."""
         return str(self.execute_script("return document.body ? document.body.innerText : ''"))
 
-    def click(self, label: str) -> None:
-        """A link or button by its words."""
+    def click(self, label: str, *, leaves: bool = True) -> None:
+        """A link or button by its words; then wait for the page it leads to, unless it leads to none."""
+        page = self.find_element(By.TAG_NAME, "html")
         self.find_element(By.XPATH, f"//a[normalize-space()='{label}'] | //button[normalize-space()='{label}']").click()
+        if leaves:
+            WebDriverWait(self, 15).until(staleness_of(page))
 
     def shot(self, name: str) -> None:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
@@ -156,7 +160,7 @@ def test_a_server_is_made_looked_at_and_deleted(browser: Browser, site: str, dem
     assert browser.find_element(By.ID, "log").text.strip()
     browser.shot("log")
     browser.click("Events")
-    assert "create" in browser.text() and "req-" in browser.text()
+    wait("the story", lambda: "create" in browser.text() and "req-" in browser.text(), 10)
     browser.click("Console")
     assert "token%3D" in str(browser.find_element(By.TAG_NAME, "iframe").get_attribute("src"))
     browser.get(f"{site}/servers")
@@ -165,7 +169,7 @@ def test_a_server_is_made_looked_at_and_deleted(browser: Browser, site: str, dem
     browser.click("Stop")
     wait("SHUTOFF shows by itself", lambda: "SHUTOFF" in browser.text(), 30)
     browser.get(f"{site}/servers")
-    browser.click("Delete")
+    browser.click("Delete", leaves=False)
     browser.switch_to.alert.accept()
     wait("the row is gone", lambda: "d-one" not in browser.text(), 30)
 
@@ -185,7 +189,7 @@ def test_names_cannot_carry_scripts(browser: Browser, site: str, demo: OpenStack
 def test_logging_out_ends_the_token(browser: Browser, site: str) -> None:
     browser.get(site)
     browser.click("Log out")
-    assert "/login" in browser.current_url
+    wait("the login page", lambda: "/login" in browser.current_url, 10)
     browser.get(f"{site}/servers")
     assert "/login" in browser.current_url
 
