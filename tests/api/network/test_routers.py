@@ -191,7 +191,7 @@ def test_floating_ip_refusals(bench: Any) -> None:
     )
     common = {"floating_network_id": external["id"], "port_id": two["id"]}
     assert "multiple" in bench.make("floatingip", expect=400, **common)["message"]
-    bench.make("floatingip", expect=400, fixed_ip_address="10.1.0.250", **common)
+    bench.make("floatingip", expect=400, fixed_ip_address="10.1.255.250", **common)
     made = bench.make("floatingip", fixed_ip_address=two["fixed_ips"][1]["ip_address"], **common)
     assert made["fixed_ip_address"] == two["fixed_ips"][1]["ip_address"]
     network_gone = bench.remove("network", external["id"], by=bench.admin, expect=409)
