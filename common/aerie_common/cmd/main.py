@@ -63,6 +63,12 @@ def _all_in_one(args: argparse.Namespace) -> int:
     return all_in_one.run(args)
 
 
+def _policy(args: argparse.Namespace) -> int:
+    from aerie_common.cmd import policy
+
+    return policy.run(args)
+
+
 def _service_command(spec: ServiceSpec, command: str) -> Callable[[argparse.Namespace], int]:
     def call(args: argparse.Namespace) -> int:
         path = args.config_dir / f"{spec.name}.conf"
@@ -102,6 +108,30 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true")
     status.set_defaults(call=_status)
 
+    policy = commands.add_parser("policy", help="who may do what, and why; whether a policy file is right")
+    actions = policy.add_subparsers(required=True, metavar="ACTION")
+    for name, text in (("check", "check policy files; with a caller: what that one may do, and why"),
+                       ("show", "the rules in force, or a sample file")):  # fmt: skip
+        action = actions.add_parser(name, parents=[shared], help=text)
+        action.add_argument("--service", action="append", help="one service only, e.g. identity (may be repeated)")
+        action.add_argument("--rule", action="append", help="one rule only, e.g. identity:list_users")
+        action.add_argument("--file", type=Path, help="this policy file instead of the one beside the configuration")
+        action.add_argument("--json", action="store_true")
+        action.set_defaults(call=_policy, action=name)
+        if name == "show":
+            action.add_argument("--sample", action="store_true", help="a file of all defaults, as comments")
+            continue
+        caller = action.add_argument_group("the caller")
+        caller.add_argument("--role", action="append", default=[], help="a role, with those it implies")
+        caller.add_argument("--user", default="the-caller", help="id of the caller")
+        scope = caller.add_mutually_exclusive_group()
+        scope.add_argument("--project", help="id of the token's project")
+        scope.add_argument("--domain", help="id of the token's domain")
+        scope.add_argument("--system", action="store_true", help="a token for the system")
+        caller.add_argument("--token-file", type=Path, help="the body of a validated token, JSON, instead of these")
+        action.add_argument("--target", action="append", default=[], metavar="NAME=VALUE",
+                            help="an attribute of the object asked about (default: the caller's own)")  # fmt: skip
+
     aio = commands.add_parser(
         "all-in-one", help="a whole cloud in this process: SQLite, fake hypervisor; no root, no servers"
     )
@@ -112,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
     aio.add_argument("--any-port", action="store_true", help="choose free ports instead of the usual ones")
     aio.set_defaults(call=_all_in_one)
 
-    if len(sys.argv) > 1 and sys.argv[1] in ("run", "db", "status", "all-in-one"):
+    if len(sys.argv) > 1 and sys.argv[1] in ("run", "db", "status", "policy", "all-in-one"):
         return top  # the services' own commands need all services imported
     for spec in service.services().values():
         own = None
