@@ -117,7 +117,8 @@ def fill(ctx: Context, token: str, body: dict[str, Any]) -> None:
 
 
 class AuthFilter:
-    """WSGI filter: drops spoofed headers, gives the request its ids, resolves X-Auth-Token and X-Service-Token.
+    """WSGI filter: drops spoofed headers, gives the request its ids, resolves X-Auth-Token (or OAuth 2.0's
+    `Authorization: Bearer`) and X-Service-Token.
 
     A request without a valid token goes on as a stranger (user_id None): the application refuses what needs a caller.
     """
@@ -130,7 +131,7 @@ class AuthFilter:
             environ.pop(header, None)
         ctx = Context(request_id=new_request_id(), global_request_id=_global_id(environ))
         environ["aerie.context"] = ctx
-        token = environ.get("HTTP_X_AUTH_TOKEN") or environ.get("HTTP_X_STORAGE_TOKEN")
+        token = environ.get("HTTP_X_AUTH_TOKEN") or environ.get("HTTP_X_STORAGE_TOKEN") or _bearer(environ)
         try:
             if token and (body := self._cache.validate(token)):
                 fill(ctx, token, body)
@@ -146,6 +147,12 @@ class AuthFilter:
             )
             return [text]
         return self._app(environ, start_response)
+
+
+def _bearer(environ: dict[str, Any]) -> str | None:
+    """The token of an `Authorization: Bearer` header (RFC 6750)."""
+    kind, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return token.strip() or None if kind.lower() == "bearer" else None
 
 
 def _global_id(environ: dict[str, Any]) -> str | None:

@@ -20,6 +20,7 @@ from aerie_identity.api import (
     grants,
     groups,
     limits,
+    oauth2,
     policies,
     projects,
     roles,
@@ -140,6 +141,9 @@ TABLE = Table("identity", [
     Operation("GET", "/v3/OS-REVOKE/epoch", tokens.epoch, None),
     Operation("GET", "/v3/OS-REVOKE/events", tokens.list_revocations, "identity:list_revoke_events",
               rules.SERVICE_OR_READER),
+
+    # OAuth 2.0
+    Operation("POST", "/v3/OS-OAUTH2/token", oauth2.token, None, request="stream"),
 
     # domains
     Operation("POST", "/v3/domains", domains.create, "identity:create_domain", rules.ADMIN,

@@ -45,9 +45,12 @@ class Cloud:
         expect: int | None = None,
         headers: dict[str, str] | None = None,
     ) -> webob.Response:
-        """One request below /v3 (`//x`: at /x), by the administrator unless `token` says otherwise (None: nobody)."""
+        """One request below /v3 (`//x`: at /x), by the administrator unless `token` says otherwise (None: nobody).
+        body: JSON, or bytes of a form."""
         request = webob.Request.blank(path[1:] if path.startswith("//") else f"/v3{path}", method=method)
-        if body is not None:
+        if isinstance(body, bytes):
+            request.body, request.content_type = body, "application/x-www-form-urlencoded"
+        elif body is not None:
             request.body, request.content_type = orjson.dumps(body), "application/json"
         if token is not None:
             request.headers["X-Auth-Token"] = self.admin if token == "admin" else token

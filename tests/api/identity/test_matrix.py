@@ -207,6 +207,7 @@ class People:
             "/v3/users/{user_id}/application_credentials": {"application_credential": {"name": "n"}},
             "/v3/users/{user_id}/credentials/OS-EC2": {"tenant_id": self.home},
             "/v3/users/{user_id}/password": {"user": {"password": "x", "original_password": "wrong"}},
+            "/v3/OS-OAUTH2/token": b"grant_type=client_credentials&client_id=x&client_secret=y",
             "/v3/ec2tokens": {"credentials": {"access": "a", "signature": "s"}},
             "/v3/s3tokens": {"credentials": {"access": "a", "signature": "s"}},
         }  # fmt: skip
