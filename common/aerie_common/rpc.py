@@ -23,6 +23,7 @@ from kombu.exceptions import OperationalError
 from oslo_config import cfg
 from oslo_messaging import server as messaging_server
 from oslo_messaging import transport as messaging_transport
+from oslo_messaging._drivers.amqpdriver import AMQPDriverBase
 from oslo_messaging.rpc import client as messaging_client
 from oslo_messaging.rpc import dispatcher as messaging_dispatcher
 from oslo_messaging.rpc import server as messaging_rpc_server
@@ -87,9 +88,18 @@ class _Patient(messaging_transport.RPCTransport):  # type: ignore[misc]
         if options.get("retry") is None:
             options["retry"] = SEND_RETRIES
         try:
+            if options.get("wait_for_reply"):
+                self._reach_broker(options["retry"])
             return super()._send(target, ctxt, message, **options)
         except OperationalError as error:
-            raise oslo_messaging.MessageDeliveryFailure(str(error)) from error
+            raise oslo_messaging.MessageDeliveryFailure(f"The broker is not reachable: {error}") from error
+
+    def _reach_broker(self, retry: int) -> None:
+        """Before the first call. The driver makes the queue for answers on a connection it tries for ever, holding a
+        lock that every other call waits for; so it may begin only once a connection for sending was to be had."""
+        if isinstance(self._driver, AMQPDriverBase) and self._driver._reply_q is None:
+            with self._driver._get_connection(retry=retry):
+                pass
 
 
 class Rpc:

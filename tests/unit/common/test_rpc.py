@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import oslo_messaging
@@ -261,7 +262,38 @@ def test_deaf_server_is_replaced(rabbitmq: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_cast_to_a_broker_that_was_never_there_is_not_delivered() -> None:
-    conf = config.load(config.new(), [])
-    conf.set_override("transport_url", f"rabbit://guest:guest@127.0.0.1:{free_port()}/")
-    client = Rpc(conf).client("nowhere", "1.0")
+    client = Rpc(conf(absent_broker(), "h1")).client("nowhere", "1.0")
     assert client.cast(CTX, "hear", value="lost") is False
+
+
+def absent_broker() -> str:
+    return f"rabbit://guest:guest@127.0.0.1:{free_port()}/"
+
+
+def test_calls_to_a_broker_that_was_never_there_end() -> None:
+    """All of them: none waits for the queue of answers that another one is trying to make."""
+    client = Rpc(conf(absent_broker(), "h1")).client("nowhere", "1.0")
+    began = time.monotonic()
+
+    def call(number: int) -> str:
+        with pytest.raises(oslo_messaging.MessageDeliveryFailure, match="broker is not reachable") as failure:
+            client.call(CTX, "who")
+        return str(failure.value)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(call, range(8)))) == 8
+    assert time.monotonic() - began < 15.0
+
+
+def test_calls_find_the_broker_that_comes_late(rabbitmq: Any) -> None:
+    url = rabbitmq.url()
+    rabbitmq.stop()
+    rpc = Rpc(conf(url, "h1"))
+    client = rpc.client("late", "1.0", timeout=2)
+    with pytest.raises(oslo_messaging.MessageDeliveryFailure):
+        client.call(CTX, "who")
+    rabbitmq.start()
+    server = rpc.serve("late", [Desk("h1")])
+    assert client.call(CTX, "who") == "h1"
+    server.stop()
+    rpc.stop()
