@@ -30,7 +30,8 @@ def _container(conf: cfg.ConfigOpts) -> Dns:
 
 def _reports(svc: Dns, name: str) -> Reconciler:
     """Tells the API that this daemon runs."""
-    reporter = Reconciler(f"{name}-report", lambda: logic.services.report(svc, name, {}), logic.services.REPORT_SECONDS)
+    period = logic.services.REPORT_SECONDS
+    reporter = Reconciler(f"{name}-report", lambda: logic.services.report(svc, name, {}), period, max_retry=period)
     reporter.start()
     return reporter
 

@@ -2,8 +2,7 @@
 """The compute agent as a daemon: connects to the hypervisor, takes messages, reports the host's state.
 
 Invariant: a host whose hypervisor does not answer sends no heartbeat, so that it counts as down. A guest is removed as
-an
-orphan only when it has our mark, belonged nowhere for the whole grace time, and the conductor confirms it in so many
+an orphan only when it has our mark, belonged nowhere for the whole grace time, and the conductor confirms it in so many
 words.
 """
 
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 INIT_AGAIN = 5.0
+BEAT_AGAIN = 0.5
+"""Seconds until a heartbeat that was not taken is tried again; each further one waits twice as long."""
 CACHE_INTERVAL = 600.0
 
 
@@ -116,17 +117,19 @@ class Heart:
 
     def _beat_on(self) -> None:
         quiet = ""
+        again = BEAT_AGAIN
         while not self._stopping.is_set():
+            pause, again = min(again, self._interval), again * 2
             try:
                 self.beat()
-                quiet = ""
+                quiet, pause, again = "", self._interval, BEAT_AGAIN
             except (DriverError, oslo_messaging.MessagingException) as exc:
-                if str(exc) != quiet:  # once, not every ten seconds
+                if str(exc) != quiet:  # once, not with every beat
                     LOG.warning("no heartbeat: %s", exc)
                     quiet = str(exc)
             except Exception:  # this is a runner: the next beat must come whatever happened in this one
                 LOG.exception("no heartbeat")
-            self._stopping.wait(self._interval)
+            self._stopping.wait(pause)
 
     def _on_event(self, event: LifecycleEvent) -> None:
         self._events.put(event.server_id)

@@ -151,9 +151,12 @@ class NetworkAgent:
     # ------------------------------------------------------------------------------------------- signs of life
 
     def _beat(self) -> None:
+        again = _FIRST_RETRY
         while not self._stopping.is_set():
+            pause, again = min(again, self._report_interval), again * 2
             try:
                 answer = self._server.heartbeat(self._heartbeat)
+                pause, again = self._report_interval, _FIRST_RETRY
                 self.wake(answer.revision)
             except oslo_messaging.MessagingException as error:
                 LOG.warning("heartbeat not taken: %s", error or type(error).__name__)
@@ -163,7 +166,7 @@ class NetworkAgent:
             if self._stuck_after and stuck > self._stuck_after:
                 LOG.critical("no progress for %.0f s: ending, to be started afresh", stuck)
                 os._exit(70)
-            self._stopping.wait(self._report_interval)
+            self._stopping.wait(pause)
 
 
 def _has_errors(report: Report) -> bool:

@@ -334,6 +334,25 @@ def test_host_without_hypervisor_is_silent(world: World) -> None:
         beating.stop()
 
 
+def test_a_heartbeat_that_is_not_taken_comes_again_soon(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that starts before its conductor listens is not missing for a whole interval."""
+    answers = world.conductor.heartbeat
+    lost = [oslo_messaging.MessagingTimeout("nobody listens yet")] * 2
+
+    def heartbeat(ctx: Any, **beat: Any) -> dict[str, Any]:
+        if lost:
+            raise lost.pop()
+        return answers(ctx, **beat)
+
+    monkeypatch.setattr(world.conductor, "heartbeat", heartbeat)
+    beating = heart(world, interval=3600)
+    beating.start()
+    try:
+        wait_for("a heartbeat that is taken", lambda: len(world.conductor.beats) > 0, 5)
+    finally:
+        beating.stop()
+
+
 # -- the bus ---------------------------------------------------------------------------------------------------------
 
 

@@ -219,6 +219,16 @@ def test_heartbeats_name_every_role(world: World) -> None:
     }  # fmt: skip
 
 
+def test_a_heartbeat_that_is_not_taken_comes_again_soon(world: World) -> None:
+    """A host that starts before its server is there is not missing for a whole interval."""
+    world.agent._report_interval = 3600
+    world.server.away = True
+    world.agent.start()
+    time.sleep(0.2)
+    world.server.away = False
+    eventually("a heartbeat", lambda: bool(world.server.beats))
+
+
 def test_metadata_questions_go_to_the_server(world: World) -> None:
     assert world.client.resolve_metadata("network", None, "10.1.0.10") == MetadataSource("instance", "project")
     assert world.client.resolve_metadata(None, "router", "10.1.0.11") is None
