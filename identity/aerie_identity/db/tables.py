@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from aerie_common.db import BigSerial, BigText, DateTime, Id, Json, utcnow
+from aerie_common.lease import lease_table
 
 ROOT = ""
 
@@ -350,6 +351,20 @@ domain_options = sa.Table(
     sa.Column("option", sa.String(255), primary_key=True),
     sa.Column("value", Json, nullable=False),
 )
+
+# Users and groups that live in a domain's directory (LDAP); their rows in `users` and `groups` are copies of it.
+directory_entries = sa.Table(
+    "directory_entries",
+    metadata,
+    _id("public_id", key=True),
+    _id("domain_id", "projects.id"),
+    sa.Column("kind", sa.String(8), nullable=False),  # user, group
+    sa.Column("local_id", _text(255), nullable=False),
+    sa.Column("login_at", DateTime, nullable=True),
+    sa.UniqueConstraint("domain_id", "kind", "local_id", name="uq_directory_entries"),
+)
+
+leases = lease_table(metadata)
 
 epoch = sa.Table(
     "epoch",
