@@ -21,7 +21,7 @@ from aerie_common.errors import BadRequest, Forbidden, Unauthorized
 from aerie_common.fields import isoformat_micros
 from aerie_identity.db import application_credentials, grants, trusts
 from aerie_identity.db import tokens as db
-from aerie_identity.db.models import APPLICATION_CREDENTIALS, PROJECTS, USERS, Trust
+from aerie_identity.db.models import APPLICATION_CREDENTIALS, PROJECTS, USERS, Trust, User
 from aerie_identity.db.tables import application_credentials as credential_table
 from aerie_identity.errors import AuthMethodUnknown, BadScope, PasswordExpired
 from aerie_identity.logic import totp
@@ -91,7 +91,7 @@ def _authenticate(svc: Identity, auth: dict[str, Any], receipt: str | None) -> t
         raise Refused("the methods prove different users")
     methods = [m for p in proofs for m in p.methods]
     if receipt:
-        methods += _read_receipt(svc, receipt, proof.login.user.id)
+        methods += _read_receipt(svc, receipt, proof.login)
     methods = list(dict.fromkeys(methods))
     parent = next((p.parent for p in proofs if p.parent), None)
     credential_id = next((p.application_credential_id for p in proofs if p.application_credential_id), None)
@@ -186,20 +186,40 @@ def _password(svc: Identity, data: dict[str, Any]) -> Proof:
 
 
 def check_password(svc: Identity, login: db.Login | None, password: str) -> db.Login:
-    """The login, if the password is right and the account neither locked nor disabled."""
-    good = svc.hasher.verify(password, login.password.hash if login and login.password else None)
-    if login is None:
-        raise Refused("there is no such user")
-    locked = _locked(svc, login)
-    if not good and not locked:
+    """The login, if the password is right and the account neither locked nor disabled. A refusal always costs one
+    check of a hash: a password remembered as right would else be told by its speed, even of a locked account."""
+    barred = "there is no such user" if login is None else _barred(svc, login)
+    stored = login.password.hash if login and login.password else None
+    good = svc.hasher.verify(password, stored, remembered=barred is None)
+    if login is None or barred is not None:
+        raise Refused(barred or "")
+    if not good:
         _count_failure(svc, login)
-    if locked or not good:
-        raise Refused(f"user {login.user.id} is locked out" if locked else f"wrong password for user {login.user.id}")
+        raise Refused(f"wrong password for user {login.user.id}")
     if login.user.failed_logins:
         _forget_failures(svc, login)
-    check_alive(login)
-    _check_activity(svc, login)
+    _note_activity(svc, login)
     return login
+
+
+def _barred(svc: Identity, login: db.Login) -> str | None:
+    """Why this user may not log in, whatever the password."""
+    user = login.user
+    if not user.enabled or not login.domain.enabled:
+        return f"user {user.id} or its domain is disabled"
+    if _locked(svc, login):
+        return f"user {user.id} is locked out"
+    days = svc.conf.security_compliance.disable_user_account_days_inactive
+    if days and not user.options.get("ignore_user_inactivity"):
+        idle = (utcnow().date() - _last_seen(user)).days
+        if idle > days:
+            return f"user {user.id} was inactive for {idle} days"
+    return None
+
+
+def _last_seen(user: User) -> datetime.date:
+    created = user.created_at.date() if user.created_at else utcnow().date()
+    return user.last_active_at or created
 
 
 def _locked(svc: Identity, login: db.Login) -> bool:
@@ -231,18 +251,12 @@ def _forget_failures(svc: Identity, login: db.Login) -> None:
 
 
 @retried
-def _check_activity(svc: Identity, login: db.Login) -> None:
-    """Accounts nobody used for long are refused; the day of the last login is kept where that matters."""
-    days = svc.conf.security_compliance.disable_user_account_days_inactive
-    if not days:
-        return
-    user, today = login.user, utcnow().date()
-    seen = user.last_active_at or (user.created_at.date() if user.created_at else today)
-    if not user.options.get("ignore_user_inactivity") and today - seen > datetime.timedelta(days=days):
-        raise Refused(f"user {user.id} was inactive for {(today - seen).days} days")
-    if user.last_active_at != today:
+def _note_activity(svc: Identity, login: db.Login) -> None:
+    """Keep the day of the last login where accounts nobody uses are refused."""
+    today = utcnow().date()
+    if svc.conf.security_compliance.disable_user_account_days_inactive and login.user.last_active_at != today:
         with svc.db.write() as conn:
-            USERS.update(conn, user.id, last_active_at=today)
+            USERS.update(conn, login.user.id, last_active_at=today)
 
 
 def _token(svc: Identity, data: dict[str, Any]) -> Proof:
@@ -305,17 +319,19 @@ METHODS: dict[str, Callable[[Any, dict[str, Any]], Proof]] = {
 
 
 def _rules(login: db.Login) -> list[list[str]]:
+    """The user's rules, one of which must be fulfilled; none where they are switched off."""
     options = login.user.options
-    if not options.get("multi_factor_auth_enabled", False):
+    if not options.get("multi_factor_auth_enabled", True):
         return []
-    rules = options.get("multi_factor_auth_rules") or []
-    return [rule for rule in rules if rule]
+    return [rule for rule in options.get("multi_factor_auth_rules") or [] if rule]
 
 
 def _require_factors(svc: Identity, login: db.Login, methods: list[str]) -> None:
-    """Raise NeedsMore unless one of the user's rules is fulfilled."""
+    """Raise NeedsMore unless one of the user's rules is fulfilled. A method that this cloud does not offer is not asked
+    for: switching one off must lock nobody out."""
     rules = _rules(login)
-    if not rules or any(set(rule) <= set(methods) for rule in rules):
+    offered = set(METHODS) & set(svc.conf.auth.methods)
+    if not rules or any(set(rule) & offered <= set(methods) for rule in rules):
         return
     now = utcnow()
     payload = Payload(
@@ -336,19 +352,21 @@ def _require_factors(svc: Identity, login: db.Login, methods: list[str]) -> None
     raise NeedsMore(svc.token_format.pack(payload), {"receipt": shown, "required_auth_methods": rules})
 
 
-def _read_receipt(svc: Identity, receipt: str, user_id: str) -> tuple[str, ...]:
+def _read_receipt(svc: Identity, receipt: str, login: db.Login) -> tuple[str, ...]:
+    """What was proven before. What ends the user's tokens (a new password, say) ends receipts too."""
     payload = svc.token_format.unpack(receipt)
-    if payload is None or not payload.receipt or payload.user_id != user_id or payload.expires_at <= utcnow():
+    if payload is None or not payload.receipt or payload.user_id != login.user.id or payload.expires_at <= utcnow():
         raise Refused("the receipt is not valid")
+    since = max((at for at in (login.user.tokens_since, login.domain.tokens_since) if at), default=None)
+    if since is not None and payload.issued_at < since:
+        raise Refused("the receipt was revoked")
     return payload.methods
 
 
 # -------------------------------------------------------------------------------------------------------------- scope
 
 
-def _target(
-    svc: Identity, scope: Any, proof: Proof, parent: TokenBody | None, credential_id: str | None
-) -> Target:
+def _target(svc: Identity, scope: Any, proof: Proof, parent: TokenBody | None, credential_id: str | None) -> Target:
     if credential_id is not None:
         return _credential_target(svc, scope, credential_id)
     if scope == "unscoped" or isinstance(scope, dict) and "unscoped" in scope:
@@ -360,7 +378,7 @@ def _target(
     with svc.db.read() as conn:
         if "system" in scope:
             if not scope["system"].get("all"):
-                raise BadScope("The system scope is {\"system\": {\"all\": true}}.")
+                raise BadScope('The system scope is {"system": {"all": true}}.')
             return Target("system")
         if "project" in scope:
             return Target("project", _project_id(conn, scope["project"]))

@@ -55,8 +55,9 @@ class Hasher:
             return "$".join(parts)
         return "sha256" + bcrypt.hashpw(_digest(secret), bcrypt.gensalt(self._rounds)).decode()
 
-    def verify(self, secret: str, stored: str | None) -> bool:
-        """Is this the secret? Without a stored hash the answer is no, after the same time."""
+    def verify(self, secret: str, stored: str | None, *, remembered: bool = True) -> bool:
+        """Is this the secret? Without a stored hash the answer is no, after the same time. remembered: may the answer
+        be quick when this secret was right before? Not where the caller is refused in any case."""
         if stored is None:
             if self._nobody is None:
                 self._nobody = self.hash(secrets.token_hex())
@@ -64,11 +65,11 @@ class Hasher:
             return False
         key = hmac.digest(self._key, stored.encode() + b"\0" + _digest(secret), "sha256")
         until = self._known.get(key)
-        if until is not None and until > time.monotonic():
+        if remembered and until is not None and until > time.monotonic():
             return True
         if not self._check(secret, stored):
             return False
-        if self._seconds:
+        if self._seconds and remembered:
             self._remember(key)
         return True
 

@@ -13,7 +13,9 @@ OPTIONS = schema.obj({
     "ignore_user_inactivity": _FLAG,
     "lock_password": _FLAG,
     "multi_factor_auth_enabled": _FLAG,
-    "multi_factor_auth_rules": schema.array(schema.array(schema.string(1)), nullable=True),
+    "multi_factor_auth_rules": schema.array(
+        schema.array(schema.string(1), 1, unique=True), unique=True, nullable=True
+    ),
 })  # fmt: skip
 PASSWORD = schema.string(0, 4096, nullable=True)
 
