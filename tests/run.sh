@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs them all: `tests/run.sh [SUITE...] [-- PYTEST-ARG...]` (root, Debian 12).
 #
-# Suites: lint types unit api flows drivers clients e2e faults; without one named, all of them in this order. The last
-# line is pytest's own; the exit status is not 0 when any suite failed.
+# Suites: lint types unit api flows drivers clients tempest e2e faults; without one named, all of them in this order.
+# The last line is pytest's own; the exit status is not 0 when any suite failed.
 #
 #   AERIE_TEST_VENV  the virtualenv to use and to keep current (/opt/aerie-test)
 #   ARTIFACTS        where logs, screenshots and guest consoles of failed tests go (artifacts/ in the checkout)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-ALL=(lint types unit api flows drivers clients e2e faults)
+ALL=(lint types unit api flows drivers clients tempest e2e faults)
 VENV=${AERIE_TEST_VENV:-/opt/aerie-test}
-export AERIE_VENV=$VENV AERIE_ANSIBLE=$VENV/ansible ARTIFACTS=${ARTIFACTS:-$PWD/artifacts}
+export AERIE_VENV=$VENV AERIE_ANSIBLE=$VENV/ansible AERIE_TEMPEST=$VENV/tempest ARTIFACTS=${ARTIFACTS:-$PWD/artifacts}
 unset PYTHONDONTWRITEBYTECODE  # daemons are started many times: compile once
 
 PACKAGES=(
@@ -50,19 +50,26 @@ prepare_images() {
     devstack/build-guest-image.sh
 }
 
+# What the extra $1 of pyproject.toml lists, in a virtualenv of its own.
+install_extra() {
+    local packages
+    [ -x "$VENV/$1/bin/python" ] || /usr/bin/python3 -m venv "$VENV/$1"
+    read -ra packages < <("$VENV/bin/python" -c 'import sys, tomllib
+print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]])' "$1")
+    "$VENV/$1/bin/pip" install -q --disable-pip-version-check "${packages[@]}"
+}
+
 install_virtualenv() {
-    local stamp wanted ansible
+    local stamp wanted
     stamp=$VENV/.installed
     wanted="$PWD $(cat pyproject.toml setup.py | sha256sum)"
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
     step "virtualenv $VENV"
     [ -x "$VENV/bin/python" ] || /usr/bin/python3 -m venv "$VENV"
     "$VENV/bin/pip" install -q --disable-pip-version-check -e '.[dashboard,libvirt,test,clients]'
-    # Ansible's collection for OpenStack needs an older SDK than the command line.
-    [ -x "$VENV/ansible/bin/python" ] || /usr/bin/python3 -m venv "$VENV/ansible"
-    read -ra ansible < <("$VENV/bin/python" -c 'import tomllib
-print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["ansible"])')
-    "$VENV/ansible/bin/pip" install -q --disable-pip-version-check "${ansible[@]}"
+    # Ansible's collection for OpenStack needs an older SDK than the command line; Tempest wants nothing of ours.
+    install_extra ansible
+    install_extra tempest
     echo "$wanted" >"$stamp"
 }
 
