@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from aerie_common.db import insert_if_absent
+from aerie_common.db import DateTime, insert_if_absent, utcnow
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import ASSIGNMENTS, Assignment, Project
 
@@ -42,10 +42,15 @@ def delete(conn: sa.Connection, grant: Assignment) -> bool:
 
 
 def _actors() -> sa.Subquery:
-    """The user (`user_id`) and the groups the user is in, to be joined: OR would cost MariaDB a scan of all grants."""
+    """The user (`user_id`) and the groups the user is in at the time (`now`), to be joined: OR would cost MariaDB a
+    scan of all grants."""
     user: sa.BindParameter[str] = sa.bindparam("user_id")
+    now: sa.BindParameter[Any] = sa.bindparam("now", type_=DateTime)
+    e = t.expiring_memberships.c
     groups = sa.select(sa.literal("group"), t.memberships.c.group_id).where(t.memberships.c.user_id == user)
-    return sa.union_all(sa.select(sa.literal("user").label("type"), user.label("id")), groups).subquery("actors")
+    lent = sa.select(sa.literal("group"), e.group_id).where(e.user_id == user, e.expires_at > now)
+    own = sa.select(sa.literal("user").label("type"), user.label("id"))
+    return sa.union_all(own, groups, lent).subquery("actors")
 
 
 def _of_user(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
@@ -57,8 +62,10 @@ def _of_user(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
 
 def of_user(conn: sa.Connection, user_id: str) -> sa.ColumnElement[bool]:
     """Condition: the grant is the user's own or one of a group the user is in. Costs a statement."""
+    e = t.expiring_memberships.c
     mine = sa.select(t.memberships.c.group_id).where(t.memberships.c.user_id == user_id)
-    groups = list(conn.execute(mine).scalars())
+    lent = sa.select(e.group_id).where(e.user_id == user_id, e.expires_at > utcnow())
+    groups = list(conn.execute(mine.union(lent)).scalars())
     return sa.or_(
         sa.and_(_a.c.actor_type == "user", _a.c.actor_id == user_id),
         sa.and_(_a.c.actor_type == "group", _a.c.actor_id.in_(groups)),
@@ -97,7 +104,7 @@ def _roles_query(scope: Scope) -> sa.Select[Any]:
 
 
 def _role_ids(conn: sa.Connection, user_id: str, scope: Scope, **given: Any) -> list[str]:
-    return list(conn.execute(_roles_query(scope), {"user_id": user_id, **given}).scalars())
+    return list(conn.execute(_roles_query(scope), {"user_id": user_id, "now": utcnow(), **given}).scalars())
 
 
 def roles_on_project(conn: sa.Connection, user_id: str, project: Project) -> list[str]:
@@ -114,7 +121,8 @@ def roles_on_system(conn: sa.Connection, user_id: str) -> list[str]:
 
 
 def of_user_everywhere(conn: sa.Connection, user_id: str) -> list[Assignment]:
-    return [ASSIGNMENTS.make(row) for row in conn.execute(_of_user(*ASSIGNMENTS.columns), {"user_id": user_id})]
+    given = {"user_id": user_id, "now": utcnow()}
+    return [ASSIGNMENTS.make(row) for row in conn.execute(_of_user(*ASSIGNMENTS.columns), given)]
 
 
 def listed(conn: sa.Connection, where: Iterable[sa.ColumnElement[bool]]) -> list[Assignment]:

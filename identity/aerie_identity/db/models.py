@@ -216,6 +216,57 @@ class Limit:
     description: str | None = None
 
 
+@dataclass(frozen=True)
+class IdentityProvider:
+    """remote_ids: how it names itself (OpenID Connect: its issuers). authorization_ttl: minutes that the groups of a
+    login last."""
+
+    id: str
+    domain_id: str
+    enabled: bool = False
+    description: str | None = None
+    authorization_ttl: int | None = None
+    remote_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to log in by an identity provider, and the mapping it uses."""
+
+    id: str
+    idp_id: str
+    mapping_id: str
+    remote_id_attribute: str | None = None
+
+
+@dataclass(frozen=True)
+class Mapping:
+    id: str
+    rules: list[dict[str, Any]]
+    schema_version: str = "1.0"
+
+
+@dataclass(frozen=True)
+class ServiceProvider:
+    id: str
+    auth_url: str
+    sp_url: str
+    enabled: bool = False
+    description: str | None = None
+    relay_state_prefix: str = "ss:mem:"
+
+
+@dataclass(frozen=True)
+class FederatedUser:
+    """Who a user is to an identity provider."""
+
+    idp_id: str
+    protocol_id: str
+    unique_id: str
+    user_id: str
+    display_name: str | None = None
+
+
 PROJECTS = Store(t.projects, Project)
 USERS = Store(t.users, User)
 PASSWORDS = Store(t.passwords, Password)
@@ -234,3 +285,8 @@ TRUSTS = Store(t.trusts, Trust)
 CONSUMERS = Store(t.consumers, Consumer)
 REGISTERED_LIMITS = Store(t.registered_limits, RegisteredLimit)
 LIMITS = Store(t.limits, Limit)
+IDENTITY_PROVIDERS = Store(t.identity_providers, IdentityProvider)
+PROTOCOLS = Store(t.protocols, Protocol)
+MAPPINGS = Store(t.mappings, Mapping)
+SERVICE_PROVIDERS = Store(t.service_providers, ServiceProvider)
+FEDERATED_USERS = Store(t.federated_users, FederatedUser, key="user_id")

@@ -341,7 +341,87 @@ limits = sa.Table(
     sa.UniqueConstraint("project_id", "registered_limit_id", name="uq_limits"),
 )
 
+# --------------------------------------------------------------------------------------------------------- federation
+
+identity_providers = sa.Table(
+    "identity_providers",
+    metadata,
+    sa.Column("id", _text(64), primary_key=True),
+    sa.Column("domain_id", Id, sa.ForeignKey("projects.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("enabled", sa.Boolean, nullable=False, default=False),
+    sa.Column("description", sa.Text, nullable=True),
+    sa.Column("authorization_ttl", sa.Integer, nullable=True),  # minutes
+)
+
+remote_ids = sa.Table(
+    "remote_ids",
+    metadata,
+    sa.Column("remote_id", _text(255), primary_key=True),
+    sa.Column(
+        "idp_id", _text(64), sa.ForeignKey("identity_providers.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+)
+
+mappings = sa.Table(
+    "mappings",
+    metadata,
+    sa.Column("id", _text(64), primary_key=True),
+    sa.Column("rules", Json, nullable=False),
+    sa.Column("schema_version", sa.String(8), nullable=False, default="1.0"),
+)
+
+protocols = sa.Table(
+    "protocols",
+    metadata,
+    sa.Column("idp_id", _text(64), sa.ForeignKey("identity_providers.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("id", _text(64), primary_key=True),
+    sa.Column("mapping_id", _text(64), nullable=False, index=True),
+    sa.Column("remote_id_attribute", sa.String(64), nullable=True),
+)
+
+service_providers = sa.Table(
+    "service_providers",
+    metadata,
+    sa.Column("id", _text(64), primary_key=True),
+    sa.Column("auth_url", sa.String(256), nullable=False),
+    sa.Column("sp_url", sa.String(256), nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False, default=False),
+    sa.Column("description", sa.Text, nullable=True),
+    sa.Column("relay_state_prefix", sa.String(256), nullable=False),
+)
+
+federated_users = sa.Table(  # who a user is to an identity provider
+    "federated_users",
+    metadata,
+    sa.Column("idp_id", _text(64), primary_key=True),
+    sa.Column("protocol_id", _text(64), primary_key=True),
+    sa.Column("unique_id", _text(255), primary_key=True),
+    sa.Column("user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("display_name", sa.String(255), nullable=True),
+    sa.ForeignKeyConstraint(["idp_id", "protocol_id"], ["protocols.idp_id", "protocols.id"], ondelete="CASCADE"),
+)
+
+expiring_memberships = sa.Table(  # groups that a login at an identity provider brought
+    "expiring_memberships",
+    metadata,
+    _id("user_id", "users.id", key=True),
+    sa.Column("group_id", Id, sa.ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True, index=True),
+    sa.Column(
+        "idp_id", _text(64), sa.ForeignKey("identity_providers.id", ondelete="CASCADE"), primary_key=True, index=True
+    ),
+    sa.Column("expires_at", DateTime, nullable=False),
+)
+
 # -------------------------------------------------------------------------------------------------------------- other
+
+policy_associations = sa.Table(  # of an endpoint, of a service, or of a service in a region; "" where not named
+    "policy_associations",
+    metadata,
+    sa.Column("endpoint_id", Id, primary_key=True, default=""),
+    sa.Column("service_id", Id, primary_key=True, default=""),
+    sa.Column("region_id", _text(255), primary_key=True, default=""),
+    sa.Column("policy_id", Id, sa.ForeignKey("policies.id", ondelete="CASCADE"), nullable=False, index=True),
+)
 
 domain_options = sa.Table(
     "domain_options",

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-from aerie_common.db import insert_if_absent
+from aerie_common.db import insert_if_absent, utcnow
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import GROUPS, PASSWORDS, USERS, Group, Password, User
 
-_pw, _m = t.passwords.c, t.memberships.c
+_pw, _m, _e = t.passwords.c, t.memberships.c, t.expiring_memberships.c
 
 
 def passwords(conn: sa.Connection, user_id: str, count: int) -> list[Password]:
@@ -74,15 +75,23 @@ def delete_member(conn: sa.Connection, user_id: str, group_id: str) -> bool:
 
 def is_member(conn: sa.Connection, user_id: str, group_id: str) -> bool:
     query = sa.select(sa.literal(1)).where(_m.user_id == user_id, _m.group_id == group_id)
-    return conn.execute(query).first() is not None
+    lent = _lent(sa.literal(1)).where(_e.user_id == user_id, _e.group_id == group_id)
+    return conn.execute(query.union_all(lent)).first() is not None
+
+
+def _lent(*columns: sa.ColumnElement[str]) -> sa.Select[Any]:
+    """Memberships that a login at an identity provider brought, while they last."""
+    return sa.select(*columns).where(_e.expires_at > utcnow())
 
 
 def in_group(group_id: str) -> sa.ColumnElement[bool]:
-    return t.users.c.id.in_(sa.select(_m.user_id).where(_m.group_id == group_id))
+    own = sa.select(_m.user_id).where(_m.group_id == group_id)
+    return t.users.c.id.in_(own.union(_lent(_e.user_id).where(_e.group_id == group_id)))
 
 
 def of_user(user_id: str) -> sa.ColumnElement[bool]:
-    return t.groups.c.id.in_(sa.select(_m.group_id).where(_m.user_id == user_id))
+    own = sa.select(_m.group_id).where(_m.user_id == user_id)
+    return t.groups.c.id.in_(own.union(_lent(_e.group_id).where(_e.user_id == user_id)))
 
 
 def members(conn: sa.Connection, group_ids: Iterable[str]) -> dict[str, list[str]]:
@@ -90,8 +99,9 @@ def members(conn: sa.Connection, group_ids: Iterable[str]) -> dict[str, list[str
     wanted = list(dict.fromkeys(group_ids))
     found: dict[str, list[str]] = {}
     if wanted:
-        query = sa.select(_m.group_id, _m.user_id).where(_m.group_id.in_(wanted)).order_by(_m.user_id)
-        for group_id, user_id in conn.execute(query):
+        own = sa.select(_m.group_id, _m.user_id).where(_m.group_id.in_(wanted))
+        both = own.union(_lent(_e.group_id, _e.user_id).where(_e.group_id.in_(wanted))).subquery()
+        for group_id, user_id in conn.execute(sa.select(both).order_by(both.c.user_id)):
             found.setdefault(group_id, []).append(user_id)
     return found
 
