@@ -17,15 +17,17 @@ import pkgutil
 import pwd
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cotyledon
 import cotyledon.types
 import sdnotify
 import setproctitle
+import sqlalchemy as sa
 from oslo_config import cfg
 
 from aerie_common import config, log
@@ -35,6 +37,8 @@ LOG = logging.getLogger(__name__)
 UNPRIVILEGED_USER = "aerie"
 LATE_IMPORTS = ("kombu.transport.pyamqp", "oslo_messaging._drivers.impl_rabbit", "pymysql")
 """Libraries that others import by name at their first use, which would be once in each child."""
+NOT_FOR_DAEMONS = ("cmd", "commands", "testing")
+"""Modules of ours that no daemon needs."""
 
 
 def configuration_file(daemon: Daemon, config_dir: Path) -> Path:
@@ -147,17 +151,35 @@ class _Child(cotyledon.Service):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _modules(package: ModuleType) -> Iterator[str]:
+    """The names of all modules below a package that a daemon may need."""
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if module.name.rpartition(".")[2] in NOT_FOR_DAEMONS:
+            continue
+        yield module.name
+        if module.ispkg:
+            yield from _modules(importlib.import_module(module.name))
+
+
 def preload(names: Iterable[str]) -> None:
     """Import every module of these packages, so that children forked afterwards share the memory of all of them."""
     for library in LATE_IMPORTS:
         importlib.import_module(library)
     for name in names:
         package = importlib.import_module(name)
-        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+        for module in _modules(package):
             try:
-                importlib.import_module(module.name)
+                importlib.import_module(module)
             except ImportError as e:
-                LOG.debug("%s is not preloaded: %s", module.name, e)  # its library is an extra that is not installed
+                LOG.debug("%s is not preloaded: %s", module, e)  # its library is an extra that is not installed
+
+
+def rehearse(title: str) -> None:
+    """Do once, before the fork, what every child would do first: what libraries remember of it (compiled patterns,
+    answers of abstract classes, levels of loggers) is then shared, where it would be pages copied in each child."""
+    log.set_levels()
+    LOG.info("%s starts", title)
+    sa.make_url("mysql+pymysql://user:password@host/name?charset=utf8mb4").get_dialect()
 
 
 def run_many(chosen: list[tuple[ServiceSpec, Daemon]], config_dir: Path, title: str = "aerie") -> None:
@@ -175,6 +197,7 @@ def run_many(chosen: list[tuple[ServiceSpec, Daemon]], config_dir: Path, title: 
     os.environ.pop("NOTIFY_SOCKET", None)
     watcher = threading.Thread(target=_announce, args=(systemd, ready_read, children), daemon=True)
     watcher.start()
+    rehearse(title)
     gc.collect()
     gc.freeze()
     manager.run()

@@ -36,6 +36,34 @@ class _Formatter(logging.Formatter):
         return mask(super().format(record))
 
 
+_QUIET = (
+    "amqp",
+    "kombu",
+    "oslo.messaging",
+    "oslo_messaging",
+    "keystoneauth",
+    "urllib3",
+    "oslo_policy",
+    "alembic",
+    "pyroute2",
+)
+"""Libraries that tell of every step: only their warnings are kept."""
+
+
+def _set_level(logger: logging.Logger, level: int) -> None:
+    """Setting a level makes every logger of the process forget what it knows of levels, and that writes to memory all
+    over: in a forked daemon each page of it becomes a copy. So only when there is something to set."""
+    if logger.level != level:
+        logger.setLevel(level)
+
+
+def set_levels(debug: bool = False) -> None:
+    """The levels of all loggers. A forking parent calls this before it forks, so that its children need not."""
+    _set_level(logging.getLogger(), logging.DEBUG if debug else logging.INFO)
+    for name in _QUIET:
+        _set_level(logging.getLogger(name), logging.WARNING)
+
+
 def setup(conf: cfg.ConfigOpts, name: str) -> None:
     """Send this process's log to `log_file`, else `log_dir`/<name>.log, else standard error."""
     path = conf.log_file or (f"{conf.log_dir}/{name}.log" if conf.log_dir else None)
@@ -45,18 +73,5 @@ def setup(conf: cfg.ConfigOpts, name: str) -> None:
             "%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s %(who)s %(message)s", "%Y-%m-%d %H:%M:%S"
         )
     )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
-    for noisy in (
-        "amqp",
-        "kombu",
-        "oslo.messaging",
-        "oslo_messaging",
-        "keystoneauth",
-        "urllib3",
-        "oslo_policy",
-        "alembic",
-        "pyroute2",
-    ):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger().handlers = [handler]
+    set_levels(conf.debug)

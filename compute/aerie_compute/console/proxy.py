@@ -11,6 +11,7 @@ import logging
 import mimetypes
 import select
 import socket
+import sys
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -20,8 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from websockify.websocket import WebSocketWantReadError, WebSocketWantWriteError
-from websockify.websocketserver import HttpWebSocket, WebSocketRequestHandlerMixIn
+# websockify unmasks what a client sends with numpy where it can be imported, and without it otherwise. Key strokes do
+# not need it, and it would cost every daemon of the host some 9 MiB.
+sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
+from websockify.websocket import WebSocketWantReadError, WebSocketWantWriteError  # noqa: E402
+from websockify.websocketserver import HttpWebSocket, WebSocketRequestHandlerMixIn  # noqa: E402
 
 LOG = logging.getLogger(__name__)
 CHUNK = 1 << 16
