@@ -54,7 +54,7 @@ check_machine() {
     done
     return 0
 }
-has_cloud() { parent_runs || systemctl is-active -q aerie-controller 2> /dev/null; }
+has_cloud() { parent_runs || systemctl is-active -q aerie-all 2> /dev/null; }
 
 START=$(now_ms)
 check_machine

@@ -70,7 +70,7 @@ bootstrap_identity() {
 }
 
 # -- daemons ----------------------------------------------------------------------------------------------------------
-UNITS=(aerie-controller.service aerie-network.service aerie-hypervisor.service)
+UNITS=(aerie-all.service)
 
 install_units() {
     local unit text changed=1

@@ -16,9 +16,9 @@ INSTALL_AND_REMOVE = r"""
 set -e
 devstack/stack.sh
 # A second run changes nothing and restarts nothing.
-before=$(systemctl show -p MainPID --value aerie-controller aerie-network aerie-hypervisor)
+before=$(systemctl show -p MainPID --value aerie-all)
 devstack/stack.sh > /out/second
-[ "$before" = "$(systemctl show -p MainPID --value aerie-controller aerie-network aerie-hypervisor)" ]
+[ "$before" = "$(systemctl show -p MainPID --value aerie-all)" ]
 
 . devstack/openrc
 openstack server show demo -f value -c status | grep -qx ACTIVE
@@ -29,7 +29,7 @@ ssh "${options[@]}" "root@$address" hostname | grep -qx demo
 aerie status
 
 # The daemons come back by themselves, and the guest does not notice.
-kill -9 "$(systemctl show -p MainPID --value aerie-controller)" "$(systemctl show -p MainPID --value aerie-network)"
+kill -9 "$(systemctl show -p MainPID --value aerie-all)"
 ping -c 10 -i 0.5 -W 2 "$address" | grep '10 received'
 aerie status --wait 60
 openstack server list
