@@ -14,8 +14,8 @@ from aerie_common.context import admin_context
 from aerie_identity.container import Identity
 from aerie_identity.db import tables as t
 from aerie_identity.db import tokens as token_db
-from aerie_identity.db.models import CREDENTIALS, ROLES, Assignment
-from aerie_identity.logic import grants
+from aerie_identity.db.models import ROLES, Assignment
+from aerie_identity.logic import credentials, grants
 from aerie_identity.logic.bootstrap import Bootstrap, bootstrap, default_endpoints
 from aerie_identity.logic.grants import EVERYWHERE
 
@@ -73,31 +73,36 @@ def run_fernet(conf: cfg.ConfigOpts, arguments: list[str]) -> int:
     parser.add_argument("action", choices=["setup", "rotate"])
     args = parser.parse_args(arguments)
     svc = Identity(conf)
+    jws = conf.token.provider == "jws"
     if args.action == "setup":
         made = svc.token_keys.setup()
-        if conf.token.provider == "jws":
-            svc.jws_keys.setup()
         print(f"{svc.token_keys.path}: {'made' if made else 'has keys already'}")
-    else:
-        print(f"{svc.token_keys.path}: primary key is {svc.token_keys.rotate()}")
+        if jws:
+            print(f"{svc.jws_keys.private}: {'made' if svc.jws_keys.setup() else 'has a key already'}")
+        return 0
+    print(f"{svc.token_keys.path}: primary key is {svc.token_keys.rotate()}")
+    if jws:
+        print(f"{svc.jws_keys.public}: tokens are signed with the key of {svc.jws_keys.rotate(conf.token.expiration)}")
     return 0
 
 
 def run_credential(conf: cfg.ConfigOpts, arguments: list[str]) -> int:
-    """Set up or rotate the keys that encrypt stored credentials; rotating encrypts all of them afresh."""
+    """Set up or rotate the keys that encrypt stored credentials. Rotating encrypts all of them afresh, before and
+    after, so that no key that is still needed goes; `migrate` does only that."""
     parser = argparse.ArgumentParser(prog="aerie identity credential", description=run_credential.__doc__)
-    parser.add_argument("action", choices=["setup", "rotate"])
+    parser.add_argument("action", choices=["setup", "rotate", "migrate"])
     args = parser.parse_args(arguments)
     svc = Identity(conf)
     if args.action == "setup":
-        svc.credential_keys.setup()
+        made = svc.credential_keys.setup()
+        print(f"{svc.credential_keys.path}: {'made' if made else 'has keys already'}")
         return 0
-    primary = svc.credential_keys.rotate()
-    with svc.db.write() as conn:
-        found = CREDENTIALS.all(conn)
-        for credential in found:
-            CREDENTIALS.update(conn, credential.id, encrypted_blob=svc.credential_box.reseal(credential))
-    print(f"{svc.credential_keys.path}: primary key is {primary}; {len(found)} credentials encrypted with it")
+    count = credentials.encrypt_all(svc)
+    if args.action == "rotate":
+        print(f"{svc.credential_keys.path}: primary key is {svc.credential_keys.rotate()}")
+        count = credentials.encrypt_all(svc)
+    print(f"{count} credentials are encrypted with the primary key")
+    svc.db.dispose()
     return 0
 
 

@@ -48,7 +48,7 @@ APPLICATION_CREDENTIAL: list[cfg.Opt] = [cfg.IntOpt("user_limit", default=-1, mi
 UNIFIED_LIMIT: list[cfg.Opt] = [
     cfg.StrOpt("enforcement_model", default="flat", choices=["flat", "strict_two_level"]),
 ]
-EC2: list[cfg.Opt] = [cfg.BoolOpt("enabled", default=True, help="Answer ec2tokens and s3tokens.")]
+EC2: list[cfg.Opt] = [cfg.BoolOpt("enabled", default=False, help="Answer ec2tokens and s3tokens.")]
 SECURITY: list[cfg.Opt] = [
     cfg.IntOpt("lockout_failure_attempts", min=1, help="Wrong passwords until a user is locked out; unset: never."),
     cfg.IntOpt("lockout_duration", min=1, default=1800, help="Seconds of a lockout."),

@@ -41,7 +41,7 @@ def _newest_expiry() -> sa.ScalarSelect[datetime.datetime]:
 @functools.cache
 def _subject_query(scoped: bool) -> sa.Select[Any]:
     """Built once: building costs more than running it."""
-    revoked = sa.exists().where(t.revocations.c.audit_id == sa.bindparam("audit_id"))
+    revoked = sa.exists().where(t.revocations.c.audit_id.in_((sa.bindparam("audit_id"), sa.bindparam("chain_id"))))
     wide: list[sa.ColumnElement[Any]] = [*USERS.columns, *_user_domain_columns()]
     joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id)
     if scoped:
@@ -54,9 +54,13 @@ def _subject_query(scoped: bool) -> sa.Select[Any]:
     return found.where(t.users.c.id == sa.bindparam("user_id"))
 
 
-def subject(conn: sa.Connection, user_id: str, scope_id: str | None, audit_id: str | None) -> Subject | None:
-    """None when the user or the scope does not exist."""
-    given = {"user_id": user_id, "audit_id": audit_id} | ({} if scope_id is None else {"scope_id": scope_id})
+def subject(conn: sa.Connection, user_id: str, scope_id: str | None, audit_ids: Sequence[str] = ()) -> Subject | None:
+    """None when the user or the scope does not exist. audit_ids: the token's own, and that of the first token of its
+    chain, which takes the whole chain with it."""
+    own, chain = (audit_ids[0], audit_ids[-1]) if audit_ids else (None, None)
+    given = {"user_id": user_id, "audit_id": own, "chain_id": chain}
+    if scope_id is not None:
+        given["scope_id"] = scope_id
     query = _subject_query(scope_id is not None)
     row = conn.execute(query, given).first()
     if row is None:

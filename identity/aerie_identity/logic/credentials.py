@@ -2,7 +2,8 @@
 """Credentials of users for other things than logging in by password: EC2 keys, TOTP secrets, anything else.
 
 Invariants: the blob is encrypted at rest; the owner never changes; access keys of EC2 credentials are unique, by their
-SHA-256; delegated tokens make none.
+SHA-256; tokens of trusts and of restricted application credentials make none; a key made with the token of an
+application credential is bound to it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from aerie_identity.container import Identity
 
 _c = t.credentials.c
+DELEGATIONS = ("trust_id", "app_cred_id", "access_token_id")
 
 
 def hashed(access: str) -> str:
@@ -71,7 +73,11 @@ def create(svc: Identity, ctx: Context, values: dict[str, Any]) -> Credential:
     if values["type"] == "ec2":
         if not values.get("project_id"):
             raise BadRequest("An EC2 credential needs a project_id.")
-        access = hashed(_ec2_blob(text)["access"])
+        sent = _ec2_blob(text)
+        if any(sent.get(name) is not None for name in DELEGATIONS):
+            raise BadRequest(f"{', '.join(DELEGATIONS)} of an EC2 credential are not chosen by the caller.")
+        access = hashed(sent["access"])
+        text = orjson.dumps({**sent, **_delegation(ctx)}).decode()
     row = Credential(
         id=access or new_id(),
         access_hash=access,
@@ -83,6 +89,12 @@ def create(svc: Identity, ctx: Context, values: dict[str, Any]) -> Credential:
     )
     _store(svc, row)
     return row
+
+
+def _delegation(ctx: Context) -> dict[str, str]:
+    """What a key made by this caller is bound to."""
+    used = (ctx.token_data or {}).get("application_credential")
+    return {"app_cred_id": used["id"]} if used else {}
 
 
 def _store(svc: Identity, row: Credential) -> None:
@@ -131,7 +143,7 @@ def _same_delegation(new: dict[str, Any], row: Credential, svc: Identity) -> Non
     if row.type != "ec2":
         return
     old = _ec2_blob(svc.credential_box.open(row))
-    for name in ("trust_id", "app_cred_id", "access_token_id"):
+    for name in DELEGATIONS:
         if new.get(name) != old.get(name):
             raise BadRequest(f"{name} of an EC2 credential cannot be changed.")
 
@@ -142,6 +154,17 @@ def delete(svc: Identity, ctx: Context, id: str) -> None:
     with svc.db.write() as conn:
         _load(conn, id)
         CREDENTIALS.delete(conn, _c.id == id)
+
+
+@retried
+def encrypt_all(svc: Identity) -> int:
+    """Encrypt every blob with the primary key; how many there are. One that changes meanwhile has it already."""
+    with svc.db.write() as conn:
+        found = CREDENTIALS.all(conn)
+        for row in found:
+            same = sa.and_(_c.id == row.id, _c.encrypted_blob == row.encrypted_blob)
+            conn.execute(sa.update(t.credentials).where(same).values(encrypted_blob=svc.credential_box.reseal(row)))
+    return len(found)
 
 
 # ---------------------------------------------------------------------------------------------------------------- EC2
@@ -157,7 +180,7 @@ def create_ec2(svc: Identity, ctx: Context, user_id: str, project_id: str) -> tu
         USERS.need(conn, user_id, lambda: Missing("user", user_id))
         if not grants.roles_on_project(conn, user_id, project):
             raise Forbidden("The user has no role on the project.")
-    blob = {"access": secrets.token_hex(16), "secret": secrets.token_hex(16), "trust_id": None}
+    blob = {"access": secrets.token_hex(16), "secret": secrets.token_hex(16), "trust_id": None, **_delegation(ctx)}
     access = hashed(str(blob["access"]))
     row = Credential(
         id=access,

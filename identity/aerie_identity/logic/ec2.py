@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens for requests that were signed with EC2 keys (AWS signature versions 2 and 4; S3's versions 1 and 4).
 
-Only other services of the cloud may ask, and a signature that is older than `[credential] auth_ttl` is refused.
+Only other services of the cloud may ask, and a signature that is older than `[credential] auth_ttl` is refused. A key
+that was made with an application credential gets no more than that one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import datetime
 import hashlib
 import hmac
 import re
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -34,26 +36,49 @@ def token(svc: Identity, signed: dict[str, Any], *, s3: bool = False) -> tuple[s
         wanted = s3_signature(signed, secret) if s3 else signature(signed, secret)
         if not hmac.compare_digest(wanted.encode(), signed["signature"].encode()):
             raise Refused("the signature is wrong")
-        if not s3:
-            _check_age(svc, signed)
+        _check_age(svc, _s3_time(signed) if s3 else _time(signed))
         with svc.db.read() as conn:
             login = db.login_by_id(conn, row.user_id)
-        if login is None or blob.get("trust_id") or blob.get("app_cred_id"):
-            raise Refused("the key's user is gone, or the key is of a delegation that is not supported")
+        if login is None or blob.get("trust_id"):
+            raise Refused("the key's user is gone, or the key is of a trust, which makes none")
         check_alive(login)
-        return issue(svc, login, Target("project", row.project_id), ("ec2credential",))
+        target = Target("project", row.project_id)
+        credential_id = blob.get("app_cred_id")
+        return issue(svc, login, target, ("ec2credential",), application_credential_id=credential_id)
     except (Refused, NotFound):
         raise Unauthorized() from None
 
 
-def _check_age(svc: Identity, signed: dict[str, Any]) -> None:
+_TIMES = ("%Y%m%dT%H%M%SZ", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%S",
+          "%a, %d %b %Y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S +0000")  # fmt: skip
+
+
+def _time(signed: dict[str, Any]) -> str:
+    """When an EC2 request was signed."""
     headers = {k.lower(): v for k, v in (signed.get("headers") or {}).items()}
     params = signed.get("params") or {}
-    text = params.get("X-Amz-Date") or headers.get("x-amz-date") or params.get("Timestamp")
+    return str(params.get("X-Amz-Date") or headers.get("x-amz-date") or params.get("Timestamp"))
+
+
+def _s3_time(signed: dict[str, Any]) -> str:
+    """When an S3 request was signed, from the signed text: the second line of version 4; of version 1 the header
+    x-amz-date, else the fourth line, Date."""
+    lines = _s3_text(signed).decode("utf-8", "replace").split("\n")
+    if lines[0] == "AWS4-HMAC-SHA256":
+        return lines[1] if len(lines) > 1 else ""
+    own = next((line.partition(":")[2] for line in lines if line.startswith("x-amz-date:")), None)
+    return own or (lines[3] if len(lines) > 3 else "")
+
+
+def _check_age(svc: Identity, text: str) -> None:
     limit = datetime.timedelta(minutes=svc.conf.credential.auth_ttl)
-    for form in ("%Y%m%dT%H%M%SZ", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%S"):
+    if text.isdigit():  # an address that was signed to be good until then
+        if int(text) <= time.time():
+            raise Refused("the signed address is no longer good")
+        return
+    for form in _TIMES:
         try:
-            when = datetime.datetime.strptime(str(text), form)
+            when = datetime.datetime.strptime(text.strip(), form)
         except ValueError:
             continue
         if abs(utcnow() - when) > limit:
@@ -121,13 +146,19 @@ def _signing_key(secret: str, scope: list[str]) -> bytes:
     return key
 
 
-def s3_signature(signed: dict[str, Any], secret: str) -> str:
+def _s3_text(signed: dict[str, Any]) -> bytes:
     """S3 services send the text that was signed, in base64."""
     try:
-        text = base64.urlsafe_b64decode(str(signed.get("token", "")))
+        return base64.urlsafe_b64decode(str(signed.get("token", "")))
     except binascii.Error:
         raise Refused("the signed text is malformed") from None
+
+
+def s3_signature(signed: dict[str, Any], secret: str) -> str:
+    """The signature this S3 request should have."""
+    text = _s3_text(signed)
     if text.startswith(b"AWS4-HMAC-SHA256\n"):
-        scope = text.split(b"\n")[2].decode().split("/")
+        lines = text.decode("utf-8", "replace").split("\n")
+        scope = lines[2].split("/") if len(lines) > 2 else []
         return hmac.new(_signing_key(secret, scope), text, "sha256").hexdigest()
     return base64.b64encode(hmac.digest(secret.encode(), text, "sha1")).decode()

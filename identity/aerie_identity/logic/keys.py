@@ -93,4 +93,5 @@ class KeyRepository:
         secondary = sorted(n for n in self._keys() if n != 0)
         for old in secondary[: max(0, len(secondary) - max(1, self._max - 1))]:
             (self.path / str(old)).unlink()
+        self._box = None  # this process goes on with the new primary at once
         return primary

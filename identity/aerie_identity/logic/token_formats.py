@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,38 +118,55 @@ class FernetFormat:
 
 
 class JwsFormat:
-    """private: folder with `private.pem`; public: folder with `*.pem`, one for each host that issues tokens."""
+    """private: folder with `private.pem`, which signs; public: folder with `*.pem`, any of which is believed: those of
+    this host (`public-<n>.pem`) and those copied from other hosts that issue tokens."""
 
     def __init__(self, private: Path, public: Path) -> None:
-        self._private, self._public = private, public
+        self.private, self.public = private, public
 
     def setup(self) -> bool:
         """Make a key pair; False when there is one."""
-        target = self._private / "private.pem"
-        if target.exists():
+        if (self.private / "private.pem").exists():
             return False
-        private_folder(self._private)
-        private_folder(self._public)
-        key = ec.generate_private_key(ec.SECP256R1())
-        target.touch(mode=0o600)
-        target.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        public = self._public / "public.pem"
-        public.write_bytes(
-            key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
-        give_to_service(target)
-        give_to_service(public)
+        self._make()
         return True
+
+    def rotate(self, lifetime: int) -> str:
+        """Sign with a new key from now on; the name of its public half. The former ones are believed as long as tokens
+        signed with them live, `lifetime` seconds, and go when keys are rotated after that."""
+        made = self._make()
+        own = self._own()
+        for old, successor in zip(own, own[1:], strict=False):
+            if successor.stat().st_mtime < time.time() - lifetime:
+                old.unlink()
+        return made.name
+
+    def _own(self) -> list[Path]:
+        """Public keys of this host, oldest first."""
+        return sorted(self.public.glob("public-*.pem"), key=lambda path: int(path.stem.partition("-")[2]))
+
+    def _make(self) -> Path:
+        private_folder(self.private)
+        private_folder(self.public)
+        own = self._own()
+        number = int(own[-1].stem.partition("-")[2]) + 1 if own else 1
+        key = ec.generate_private_key(ec.SECP256R1())
+        shown = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        public = self.public / f"public-{number}.pem"
+        _put(public, shown)  # first, so that nothing is signed that nobody can check
+        _put(self.private / "private.pem", secret)
+        return public
 
     def pack(self, payload: Payload) -> str:
         try:
-            key = (self._private / "private.pem").read_bytes()
+            key = (self.private / "private.pem").read_bytes()
         except FileNotFoundError:
-            raise NoKeys(f"{self._private} holds no key: run `aerie identity fernet setup`") from None
+            raise NoKeys(f"{self.private} holds no key: run `aerie identity fernet setup`") from None
         claims = {
             "sub": payload.user_id,
             "iat": _micros(payload.issued_at) // 1_000_000,
@@ -158,10 +176,19 @@ class JwsFormat:
         return jwt.encode(claims, key, algorithm="ES256")
 
     def unpack(self, token: str) -> Payload | None:
-        for path in sorted(self._public.glob("*.pem")):
+        for path in sorted(self.public.glob("*.pem")):
             try:
                 claims = jwt.decode(token, path.read_bytes(), algorithms=["ES256"], options={"verify_exp": False})
-            except jwt.InvalidTokenError:
+            except (jwt.InvalidTokenError, FileNotFoundError):
                 continue
             return from_list(msgpack.unpackb(base64.urlsafe_b64decode(claims["aerie"])))
         return None
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a private file whole or not at all."""
+    temporary = path.with_suffix(".new")
+    temporary.touch(mode=0o600)
+    temporary.write_bytes(content)
+    give_to_service(temporary)
+    temporary.rename(path)

@@ -61,7 +61,7 @@ def _domain(domain: Project) -> dict[str, str]:
 
 def build(svc: Identity, conn: sa.Connection, payload: Payload) -> TokenBody:
     """The token's body as of now. Raises Refused when it does not hold. At most four statements."""
-    found = db.subject(conn, payload.user_id, payload.scope_id, payload.audit_ids[0] if payload.audit_ids else None)
+    found = db.subject(conn, payload.user_id, payload.scope_id, payload.audit_ids)
     if found is None:
         raise Refused("its user or scope is gone")
     user, scope = found.user, found.scope
@@ -155,14 +155,14 @@ def _with_trust(
     if trust is None or (trust.expires_at is not None and trust.expires_at <= utcnow()):
         raise Refused("its trust is gone")
     for user_id in {trust.trustor_user_id, trust.trustee_user_id} - {payload.user_id}:
-        other = db.subject(conn, user_id, None, None)
+        other = db.subject(conn, user_id, None)
         if other is None:
             raise Refused("the trust's other user is gone")
         _check_alive(other.user.enabled, other.user.tokens_since, payload, "trust's other user")
         _check_alive(other.domain.enabled, other.domain.tokens_since, payload, "trust's other user's domain")
     graph = svc.roles.get()
     if payload.user_id != trust.trustor_user_id and payload.scope == "project":
-        project = db.subject(conn, trust.trustor_user_id, payload.scope_id, None)
+        project = db.subject(conn, trust.trustor_user_id, payload.scope_id)
         if project is None or project.scope is None:
             raise Refused("its project is gone")
         roles = graph.effective(grants.roles_on_project(conn, trust.trustor_user_id, project.scope))
@@ -212,7 +212,7 @@ class LocalTokenCache(TokenCache):
 
 
 def revoke(svc: Identity, body: TokenBody) -> None:
-    """This token holds no longer, anywhere."""
+    """This token holds no longer, anywhere; with the first token of a chain go all that were made from it."""
     with svc.db.write() as conn:
         db.revoke(conn, audit_id=body.payload.audit_ids[0])
         db.purge_revocations(conn, utcnow() - datetime.timedelta(seconds=svc.conf.token.expiration + 3600))

@@ -174,6 +174,7 @@ def make(url: str, state: Path, overrides: Overrides | None = None) -> Cloud:
         ("database", "connection"): url,
         ("api", "response_validation"): "error",
         ("identity", "password_hash_rounds"): 4,
+        ("ec2", "enabled"): True,
         ("keystone_authtoken", "auth_url"): "http://identity.test/v3",
         **(overrides or {}),
     }

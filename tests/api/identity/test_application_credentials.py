@@ -80,25 +80,6 @@ def test_a_lost_role_is_lost_to_it_too(cloud: Any) -> None:
     use(cloud, made, expect=401)
 
 
-def test_restricted_ones_make_no_credentials(cloud: Any) -> None:
-    """OSSA-2026-005, OSSA-2020-004: a restricted application credential must not outgrow itself."""
-    name, user, project = cloud.member()
-    password = cloud.login(name, project=project)
-    other = make(cloud, password, user, name="other")
-    token = use(cloud, make(cloud, password, user)).headers["X-Subject-Token"]
-    make(cloud, token, user, expect=403)
-    path = f"/users/{user}/application_credentials/{other['id']}"
-    cloud.call("DELETE", path, token=token, expect=403)
-    cloud.call("POST", f"/users/{user}/credentials/OS-EC2", {"tenant_id": project}, token=token, expect=403)
-    blob = {"type": "ec2", "blob": '{"access":"a","secret":"s"}', "user_id": user, "project_id": project}
-    cloud.call("POST", "/credentials", {"credential": blob}, token=token, expect=403)
-    trust = {"trustor_user_id": user, "trustee_user_id": cloud.user(), "impersonation": True, "project_id": project,
-             "roles": [{"name": "member"}]}  # fmt: skip
-    cloud.call("POST", "/OS-TRUST/trusts", {"trust": trust}, token=token, expect=403)
-    free = use(cloud, make(cloud, password, user, unrestricted=True)).headers["X-Subject-Token"]
-    make(cloud, free, user, name="made-by-a-free-one")
-
-
 def test_they_expire(cloud: Any) -> None:
     name, user, project = cloud.member()
     token = cloud.login(name, project=project)

@@ -1,82 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OSSA-2016-005, 2016-008, 2014-026, 2013-011: what ends a token ends it everywhere, within a second, and for good."""
+"""What ends a token ends it for good, and moves the epoch by which every service knows. (That all do within a second:
+test_advisories.py.)"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
-from aerie_common import config
-from aerie_common.auth import TokenCache
-from aerie_common.clients import RemoteTokens, ServiceClients
-from aerie_common.serving import HttpServer
 from aerie_identity.container import Identity
-
-
-@pytest.fixture(scope="module")
-def other_service(cloud: Any) -> Iterator[TokenCache]:
-    """The token cache of another service, which asks the identity API over HTTP."""
-    server = HttpServer(cloud.app, ("127.0.0.1", 0))
-    server.start()
-    values = {
-        ("keystone_authtoken", "auth_url"): f"http://127.0.0.1:{server.port}/v3",
-        ("keystone_authtoken", "username"): "compute",
-        ("keystone_authtoken", "password"): "service-pw",
-    }
-    conf = config.load(config.new(), [], values)
-    yield TokenCache(RemoteTokens(ServiceClients(conf)))
-    server.stop()
-
-
-def _password(cloud: Any, user: str, project: str, grant: str) -> None:
-    cloud.call("PATCH", f"/users/{user}", {"user": {"password": "other"}}, expect=200)
-
-
-def _own_password(cloud: Any, user: str, project: str, grant: str) -> None:
-    body = {"user": {"original_password": "pw", "password": "other"}}
-    cloud.call("POST", f"/users/{user}/password", body, token=None, expect=204)
-
-
-def _disable_user(cloud: Any, user: str, project: str, grant: str) -> None:
-    cloud.call("PATCH", f"/users/{user}", {"user": {"enabled": False}}, expect=200)
-
-
-def _delete_user(cloud: Any, user: str, project: str, grant: str) -> None:
-    cloud.call("DELETE", f"/users/{user}", expect=204)
-
-
-def _disable_project(cloud: Any, user: str, project: str, grant: str) -> None:
-    cloud.call("PATCH", f"/projects/{project}", {"project": {"enabled": False}}, expect=200)
-
-
-def _delete_project(cloud: Any, user: str, project: str, grant: str) -> None:
-    cloud.call("DELETE", f"/projects/{project}", expect=204)
-
-
-def _remove_role(cloud: Any, user: str, project: str, grant: str) -> None:
-    cloud.call("DELETE", grant, expect=204)
-
-
-EVENTS = [_password, _own_password, _disable_user, _delete_user, _disable_project, _delete_project, _remove_role]
-
-
-@pytest.mark.parametrize("event", EVENTS, ids=lambda e: e.__name__.strip("_"))
-def test_every_service_refuses_within_a_second(
-    cloud: Any, other_service: TokenCache, event: Callable[..., None]
-) -> None:
-    name = f"ends-by-{event.__name__}"
-    user, project = cloud.user(name), cloud.project()
-    grant = cloud.grant("member", f"projects/{project}", user)
-    token = cloud.login(name, project=project)
-    body = other_service.validate(token)
-    assert body is not None and body["user"]["id"] == user
-    event(cloud, user, project, grant)
-    assert not cloud.valid(token)
-    time.sleep(1)
-    assert other_service.validate(token) is None
 
 
 def test_enabling_again_revives_no_token(cloud: Any) -> None:
