@@ -9,6 +9,8 @@ from pathlib import Path
 
 from aerie_common.service import Service
 from aerie_image import stores
+from aerie_image.identity_limits import IdentityLimits
+from aerie_image.image_cache import ImageCache
 from aerie_image.operations import TABLE
 from aerie_image.remote import Rules
 from aerie_image.stores.base import Store
@@ -34,6 +36,19 @@ class ImageService(Service):
     def staging(self) -> FileStore:
         """Where data waits for its import. All processes of the API share this folder."""
         return FileStore("staging", Path(self.conf.file.staging_datadir))
+
+    @cached_property
+    def identity_limits(self) -> IdentityLimits:
+        """What the identity service says projects may have."""
+        return IdentityLimits(self.clients, self.conf.region_name)
+
+    @cached_property
+    def cache(self) -> ImageCache | None:
+        """This host's copies of image data; None when there are none by configuration."""
+        conf = self.conf
+        if not conf.image_cache_dir:
+            return None
+        return ImageCache(Path(conf.image_cache_dir), conf.image_cache_max_size, conf.image_cache_stall_time)
 
     @cached_property
     def web_rules(self) -> Rules:

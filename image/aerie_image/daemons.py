@@ -13,6 +13,7 @@ from aerie_image import commands, reconcile, standard_metadefs
 from aerie_image.container import ImageService
 from aerie_image.db.tables import METADATA
 from aerie_image.flows import FLOWS
+from aerie_image.logic import cached_images
 from aerie_image.operations import TABLE
 from aerie_image.options import OPTIONS
 
@@ -28,7 +29,13 @@ def start_api(conf: cfg.ConfigOpts) -> list[Stoppable]:
     reconciler.start()
     standard = Reconciler("image-metadefs", lambda: standard_metadefs.load(svc), period=86400)
     standard.start()
-    return [standard, reconciler, runner, pipeline.serve(svc, PORT)]
+    running: list[Stoppable] = [standard, reconciler, runner]
+    if svc.cache is not None:
+        copies = Reconciler("image-cache", lambda: cached_images.keep(svc), period=60)
+        svc.cache.wake = copies.wake
+        copies.start()
+        running.append(copies)
+    return [*running, pipeline.serve(svc, PORT)]
 
 
 SPEC = ServiceSpec(

@@ -44,6 +44,11 @@ class ImageTooLarge(errors.TooLarge):
     template = "The image is larger than the limit of {limit} bytes."
 
 
+class OverLimit(errors.TooLarge):
+    code = "over_limit"
+    template = "The project is over its limit {resource}: {used} of {limit} are used."
+
+
 class UnsafeImage(errors.UnsupportedMediaType):
     code = "unsafe_image"
     template = "The content is refused: {reason}"
@@ -70,6 +75,14 @@ class RangeNotSatisfiable(errors.AerieError):
 class StoreFull(errors.AerieError):
     status, code = 507, "store_full"
     template = "There is not enough space left to store the image."
+
+
+class NoCache(errors.NotFound):
+    template = "Caching via API is not supported at this site."
+
+
+class NotCached(errors.NotFound):
+    template = "Image {image_id} not found."
 
 
 class TagNotFound(errors.NotFound):

@@ -6,11 +6,24 @@ from aerie_common.fields import Resource
 from aerie_common.listing import ListStyle
 from aerie_common.operations import Operation, Table
 from aerie_image import errors, json_patch
-from aerie_image.api import image_data, images, members, metadefs, schemas, tasks, versions
-from aerie_image.schemas import ASSOCIATION, IMAGE, IMPORT, MEMBER, NAMESPACE, OBJECT, PROPERTY, TAG, TAGS, TASK
+from aerie_image.api import cached_images, image_data, images, locations, members, metadefs, schemas, tasks, versions
+from aerie_image.schemas import (
+    ASSOCIATION,
+    IMAGE,
+    IMPORT,
+    LOCATION,
+    MEMBER,
+    NAMESPACE,
+    OBJECT,
+    PROPERTY,
+    TAG,
+    TAGS,
+    TASK,
+)
 
 READ = "rule:admin or role:reader or role:service"
 WRITE = "rule:admin or role:member or role:service"
+SERVICE = "role:service or service_roles:service"
 IMAGES = "/v2/images"
 ONE = "/v2/images/{image_id}"
 SCHEMAS = (
@@ -94,9 +107,26 @@ TABLE = Table(
                   errors=(errors.InvalidStatus, errors.ImageTooLarge)),
         Operation("POST", ONE + "/import", tasks.import_, "import_image", WRITE, request=IMPORT, status=202,
                   errors=(errors.InvalidStatus, errors.UnsafeUrl)),
+        Operation("GET", ONE + "/locations", locations.list_, "fetch_image_location", SERVICE,
+                  errors=(errors.ImageNotFound,)),
+        Operation("POST", ONE + "/locations", locations.create, "add_image_location", WRITE, request=LOCATION,
+                  status=202, errors=(errors.ImageNotFound, errors.InvalidStatus, errors.UnsafeUrl)),
         Operation("GET", ONE + "/tasks", tasks.of_image, "get_image", READ, errors=(errors.ImageNotFound,)),
         Operation("DELETE", "/v2/stores/{store_id}/{image_id}", image_data.delete_from_store, "delete_image_location",
                   policy.ADMIN, status=204, errors=(errors.NotInStore, errors.InvalidStatus)),
+        Operation("GET", "/v2/cache", cached_images.list_, "cache_list", policy.ADMIN, errors=(errors.NoCache,)),
+        Operation("DELETE", "/v2/cache", cached_images.clear, "cache_delete", policy.ADMIN, status=204,
+                  errors=(errors.NoCache,)),
+        Operation("PUT", "/v2/cache/{image_id}", cached_images.create, "cache_image", policy.ADMIN, status=202,
+                  errors=(errors.NoCache, errors.ImageNotFound)),
+        Operation("DELETE", "/v2/cache/{image_id}", cached_images.delete, "cache_delete", policy.ADMIN, status=204,
+                  errors=(errors.NoCache, errors.NotCached)),
+        Operation("POST", "/v2/cache/clean", cached_images.clean, "cache_clean", policy.ADMIN,
+                  errors=(errors.NoCache,)),
+        Operation("POST", "/v2/cache/prune", cached_images.prune, "cache_prune", policy.ADMIN,
+                  errors=(errors.NoCache,)),
+        Operation("GET", "/v2/cache/nodes/{image_id}", cached_images.nodes, "list_cached_nodes", policy.ADMIN,
+                  errors=(errors.NoCache, errors.ImageNotFound)),
         Operation("GET", "/v2/tasks", tasks.list_, "tasks_api_access", policy.ADMIN, filters=TASK),
         Operation("POST", "/v2/tasks", tasks.create, "tasks_api_access", policy.ADMIN, request=TASK, verb="create",
                   status=201, errors=(errors.UnsafeUrl,)),

@@ -22,6 +22,13 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
             cfg.IntOpt("image_member_quota", default=128, help="Members of one image; -1: no limit."),
             cfg.IntOpt("image_property_quota", default=128, help="Properties of one image; -1: no limit."),
             cfg.IntOpt("image_tag_quota", default=128, help="Tags of one image; -1: no limit."),
+            cfg.BoolOpt(
+                "use_keystone_limits",
+                default=False,
+                help="Projects have the limits that the identity service keeps (registered limits of this service: "
+                "image_size_total and image_stage_total in MiB, image_count_total, image_count_uploading). The quota "
+                "options of this file hold for what it has no limit for.",
+            ),
             cfg.IntOpt("image_count_quota", default=-1, help="Images of one project; -1: no limit."),
             cfg.DictOpt(
                 "enabled_backends",
@@ -35,6 +42,23 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
                 help="Ways of import that are offered.",
             ),
             cfg.IntOpt("import_threads", default=2, min=1, help="Imports that one API process works on at a time."),
+            cfg.StrOpt(
+                "image_cache_dir",
+                help="Folder for copies of image data that lies in stores elsewhere. Empty: no cache and no cache API.",
+            ),
+            cfg.IntOpt("image_cache_max_size", default=10 << 30, min=0, help="Bytes of copies that are kept."),
+            cfg.IntOpt(
+                "image_cache_stall_time",
+                default=86400,
+                min=0,
+                help="Seconds after which an unfinished copy is given up.",
+            ),
+            cfg.BoolOpt(
+                "do_secure_hash",
+                default=True,
+                help="Read the data of locations that are added to images, to know its checksums and to refuse what "
+                "is hostile.",
+            ),
             cfg.IntOpt("task_time_to_live", default=48, min=1, help="Hours for which ended tasks are shown."),
         ],
     ),

@@ -148,7 +148,8 @@ class Source:
     def __init__(self, connection: http.client.HTTPConnection, reply: http.client.HTTPResponse) -> None:
         self._connection, self._reply = connection, reply
         self.status = reply.status
-        self.length = reply.length
+        announced = reply.headers.get("Content-Length", "")  # which http.client takes for 0 after HEAD
+        self.length = int(announced) if announced.isdigit() else reply.length
         self._left = reply.length
 
     def read(self, size: int) -> bytes:

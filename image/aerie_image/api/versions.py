@@ -9,17 +9,20 @@ from aerie_common.http import Reply, Request
 from aerie_image.logic import usages
 from aerie_image.stores.base import Store
 
-# What each id promises: 2.8 several stores, 2.12 tasks of images, 2.13 usage, 2.15 details of stores. 2.14 is the cache
-# API and 2.17 are locations, neither of which is offered.
-_CURRENT = "v2.16"
-_SUPPORTED = tuple(f"v2.{minor}" for minor in range(15, -1, -1))
+# What each id promises: 2.8 several stores, 2.12 tasks of images, 2.13 usage, 2.15 details of stores, 2.17 locations;
+# 2.14, 2.16 and 2.18 the cache API, which is there only where there is a cache.
+_NEWEST, _OF_CACHE = 18, frozenset({14, 16, 18})
 
 
 def _document(req: Request) -> dict[str, Any]:
     links = [{"rel": "self", "href": f"{req.base_url}/v2/"}]
-    rows = [{"id": _CURRENT, "status": "CURRENT", "links": links}]
-    rows += [{"id": version, "status": "SUPPORTED", "links": links} for version in _SUPPORTED]
-    return {"versions": rows}
+    minors = [m for m in range(_NEWEST, -1, -1) if m not in _OF_CACHE or req.svc.cache is not None]
+    return {
+        "versions": [
+            {"id": f"v2.{minor}", "status": "CURRENT" if minor == minors[0] else "SUPPORTED", "links": links}
+            for minor in minors
+        ]
+    }
 
 
 def choices(req: Request) -> Reply:

@@ -244,12 +244,14 @@ def in_status(conn: sa.Connection, status: str, before: datetime.datetime) -> li
     return list(conn.execute(query).scalars())
 
 
-def count(conn: sa.Connection, project_id: str, statuses: Sequence[str] | None = None) -> int:
-    """How many images a project has (in these states)."""
-    query = sa.select(sa.func.count()).select_from(images).where(images.c.owner == project_id)
+def count(conn: sa.Connection, project_id: str, statuses: Sequence[str] | None = None, *, lock: bool = False) -> int:
+    """How many images a project has (in these states). lock: nobody else changes that until the transaction ends."""
+    query = sa.select(images.c.id).where(images.c.owner == project_id)
     if statuses is not None:
         query = query.where(images.c.status.in_(statuses))
-    return int(conn.execute(query).scalar_one())
+    if lock:
+        return len(conn.execute(query.with_for_update()).fetchall())
+    return int(conn.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one())
 
 
 def ids_in_status(conn: sa.Connection, project_id: str, status: str) -> list[str]:

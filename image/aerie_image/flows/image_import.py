@@ -19,7 +19,7 @@ from aerie_common.errors import AerieError
 from aerie_common.flow import Fail, Fault, Flow, Run, Step
 from aerie_image import db, plugins, remote
 from aerie_image.db.images import Image
-from aerie_image.logic import content, image_data
+from aerie_image.logic import content, image_data, limits
 from aerie_image.logic.content import Digests, Facts
 from aerie_image.stores.base import Store
 
@@ -49,12 +49,14 @@ def fetch(run: Run[ImageService]) -> dict[str, Any]:
     svc, image = run.services, _image(run)
     with svc.db.write() as conn:
         db.tasks.change(conn, run.input["task_id"], status="processing")
-        limit = image_data.room(svc, conn, image.owner)
     if run.input["method"] == COPY:
         return {"size": image.size}
     try:
+        allowed = limits.of(svc, image.owner)
+        with svc.db.read() as conn:
+            limit = limits.room(svc, conn, allowed, image.owner)
         if run.input["method"] == "web-download":
-            return {"size": _download(run, limit)}
+            return {"size": _download(run, limit), "limit": limit}
         size = svc.staging.size(svc.staging.location(image.id))
     except FileNotFoundError:
         raise Fail("There is no staged data any more.", code="no_data") from None
@@ -62,7 +64,7 @@ def fetch(run: Run[ImageService]) -> dict[str, Any]:
         raise Fail(str(e), code="download_failed") from e
     if size > limit:
         raise Fail(f"The image is larger than the limit of {limit} bytes.", code="too_large")
-    return {"size": size}
+    return {"size": size, "limit": limit}
 
 
 def _download(run: Run[ImageService], limit: int) -> int:
@@ -135,12 +137,11 @@ def store(run: Run[ImageService]) -> dict[str, Any]:
 def _store_in(run: Run[ImageService], image: Image, target: Store) -> tuple[str, Facts]:
     """Where the store has the data now, and what the data is."""
     pieces = _pieces(run, image)
+    limit = run.results["fetch"].get("limit", run.services.conf.image_size_cap)
     writer = target.create(image.id)
     try:
         with Digests() as digests:
-            size = content.copy(
-                lambda size: next(pieces, b""), writer, run.services.conf.image_size_cap, digests, run.check
-            )
+            size = content.copy(lambda size: next(pieces, b""), writer, limit, digests, run.check)
             checksum, sha512 = digests.result()
         if run.input["method"] == COPY and checksum != image.checksum and image.checksum:
             raise Fail("The stored data does not have the image's checksum.", code="damaged")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 from oslo_utils.imageutils import format_inspector
 
@@ -124,12 +124,67 @@ def copy(
 
 def inspect(path: str | None, declared: str, container: str | None, size: int) -> int | None:
     """Look at the stored content: refuses what is hostile or not of the declared format; returns its virtual size."""
-    if path is None or size == 0 or declared in _UNINSPECTED or container not in ("bare", None):
+    if path is None or _opaque(declared, container, size):
         return size if declared == "raw" else None
     try:
         found = format_inspector.detect_file_format(path)
     except format_inspector.ImageFormatError as e:
         raise errors.UnsafeImage(reason=str(e)) from e
+    return _judge(found, declared, size)
+
+
+def inspect_pieces(pieces: Iterable[bytes], declared: str, container: str | None, size: int) -> int | None:
+    """The same for content that is nowhere at hand: takes all of the pieces, keeps none."""
+    inspector = Inspector()
+    for piece in pieces:
+        inspector.eat(piece)
+    return inspector.result(declared, container, size)
+
+
+class Inspector:
+    """Looks at content while it passes, as far as is needed to tell its format."""
+
+    def __init__(self) -> None:
+        self._piece = b""
+        self._wrapper = format_inspector.InspectWrapper(cast(IO[bytes], self))
+        self._found: format_inspector.FileInspector | None = None
+        self._error: format_inspector.ImageFormatError | None = None
+
+    def read(self, size: int) -> bytes:
+        return self._piece
+
+    def eat(self, piece: bytes) -> None:
+        """The next piece."""
+        if self._found is not None or self._error is not None:
+            return
+        self._piece = piece
+        try:
+            self._wrapper.read(len(piece))
+            self._found = self._wrapper.format
+        except format_inspector.ImageFormatError as e:
+            self._error = e
+
+    def result(self, declared: str, container: str | None, size: int) -> int | None:
+        """The virtual size, after the last piece; refuses what inspect() refuses."""
+        if _opaque(declared, container, size):
+            return size if declared == "raw" else None
+        if self._found is None and self._error is None:
+            self._wrapper.close()
+            try:
+                self._found = self._wrapper.format
+            except format_inspector.ImageFormatError as e:
+                self._error = e
+        if self._error is not None:
+            raise errors.UnsafeImage(reason=str(self._error)) from self._error
+        return _judge(self._found, declared, size)
+
+
+def _opaque(declared: str, container: str | None, size: int) -> bool:
+    """Nothing is known of how such content should look."""
+    return size == 0 or declared in _UNINSPECTED or container not in ("bare", None)
+
+
+def _judge(found: format_inspector.FileInspector | None, declared: str, size: int) -> int:
     if found is None:
         raise errors.UnsafeImage(reason="its format cannot be told")
     name = str(found)

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from aerie_common.context import Context
 from aerie_common.db import retried
-from aerie_common.errors import BadRequest, Forbidden
+from aerie_common.errors import AerieError, BadRequest, Forbidden
 from aerie_image import db, errors
 from aerie_image.db.images import Image
-from aerie_image.logic import content, images
+from aerie_image.logic import content, images, limits
 from aerie_image.logic.content import Digests, Facts
 from aerie_image.stores.base import Store, Writer
 
@@ -27,33 +28,61 @@ if TYPE_CHECKING:
     from aerie_image.container import ImageService
 
 LOG = logging.getLogger(__name__)
+PIECES_BETWEEN_LOOKS = 64
 
 
-def room(svc: ImageService, conn: Any, owner: str | None) -> int:
-    """How many bytes an image of this project may have."""
-    limit = int(svc.conf.image_size_cap)
-    if svc.conf.user_storage_quota and owner:
-        limit = min(limit, max(0, svc.conf.user_storage_quota - db.images.usage(conn, owner)))
-    return limit
+def staged(svc: ImageService, conn: Any, owner: str | None) -> int:
+    """Bytes that a project has staged."""
+    total = 0
+    for image_id in db.images.ids_in_status(conn, owner or "", "uploading"):
+        with contextlib.suppress(FileNotFoundError):
+            total += svc.staging.size(svc.staging.location(image_id))
+    return total
 
 
 @retried
 def _claim(svc: ImageService, ctx: Context, image_id: str, status: str) -> tuple[Image, int]:
     """Make the upload ours; returns the image and how many bytes it may have."""
+    allowed = limits.of(svc, images.get(svc, ctx, image_id).owner)
     with svc.db.write() as conn:
         image = images.visible(conn, ctx, image_id)
         images.may_change(ctx, image)
         if image.disk_format is None or image.container_format is None:
             raise BadRequest("Properties disk_format, container_format must be set prior to saving data.")
-        limit = room(svc, conn, image.owner)
-        if not db.images.set_status(conn, image_id, ("queued",), status):
+        if image.status != "queued":
             raise errors.InvalidStatus(image_id=image_id, status=image.status, wanted="queued")
+        limits.one_more_upload(conn, allowed, image.owner)
+        if status == "uploading":
+            limit = limits.staging_room(svc, conn, allowed, image.owner, staged(svc, conn, image.owner))
+        else:
+            limit = limits.room(svc, conn, allowed, image.owner)
+        if not db.images.set_status(conn, image_id, ("queued",), status):
+            raise errors.InvalidStatus(image_id=image_id, status="used by somebody else", wanted="queued")
     return image, limit
 
 
+def _watch(svc: ImageService, image_id: str, status: str) -> Callable[[], None]:
+    """To be called after each piece: ends an upload whose image was deleted, before it has filled the disk."""
+    pieces = itertools.count(1)
+
+    def check() -> None:
+        if next(pieces) % PIECES_BETWEEN_LOOKS:
+            return
+        with svc.db.read() as conn:
+            image = db.images.get(conn, image_id)
+        if image is None or image.status != status:
+            raise errors.ImageNotFound(image_id=image_id)
+
+    return check
+
+
 @retried
-def _finish(svc: ImageService, image_id: str, store: Store, location: str, facts: Facts) -> bool:
+def _finish(svc: ImageService, image: Image, store: Store, location: str, facts: Facts) -> bool:
+    image_id, allowed = image.id, limits.of(svc, image.owner)
     with svc.db.write() as conn:
+        room = limits.room(svc, conn, allowed, image.owner)
+        if facts.size > room:  # others of the project were faster
+            raise errors.ImageTooLarge(limit=room)
         found = {"locations": {store.name: location}, **facts.columns()}
         return db.images.set_status(conn, image_id, ("saving",), "active", **found)
 
@@ -113,15 +142,18 @@ def upload(
             raise errors.ImageTooLarge(limit=limit)
         with _writing(store, image_id) as writer:
             with Digests() as digests:
-                size = content.copy(stream.read, writer, limit, digests)
+                size = content.copy(stream.read, writer, limit, digests, _watch(svc, image_id, "saving"))
                 checksum, sha512 = digests.result()
             _check_size(announced, size)
             declared = image.disk_format or "raw"
             virtual_size = content.inspect(writer.path, declared, image.container_format, size)
             location = writer.commit()
-        if not _finish(svc, image_id, store, location, Facts(size, checksum, sha512, virtual_size)):
-            store.delete(location)  # deleted while it was uploaded
-            raise errors.ImageNotFound(image_id=image_id)
+        try:
+            if not _finish(svc, image, store, location, Facts(size, checksum, sha512, virtual_size)):
+                raise errors.ImageNotFound(image_id=image_id)  # deleted while it was uploaded
+        except AerieError:
+            store.delete(location)
+            raise
     except BaseException:
         _give_back(svc, image_id, "saving")
         raise
@@ -136,7 +168,7 @@ def stage(svc: ImageService, ctx: Context, image_id: str, stream: IO[bytes], ann
         if announced is not None and announced > limit:
             raise errors.ImageTooLarge(limit=limit)
         with _writing(svc.staging, image_id) as writer:
-            size = content.copy(stream.read, writer, limit)
+            size = content.copy(stream.read, writer, limit, check=_watch(svc, image_id, "uploading"))
             _check_size(announced, size)
             location = writer.commit()
         with svc.db.read() as conn:
@@ -176,8 +208,18 @@ def download(
         if offset > end or offset >= image.size:
             raise errors.RangeNotSatisfiable(range=f"{first}-{last}", size=image.size)
         length = end - offset + 1
-    store, location = found
-    return image, offset, length, store.read(location, offset, length)
+    return image, offset, length, _read(svc, image, *found, offset, length)
+
+
+def _read(svc: ImageService, image: Image, store: Store, location: str, offset: int, length: int) -> Iterable[bytes]:
+    """The bytes, from this host's copy where there is one. A whole image of a store elsewhere becomes one."""
+    if svc.cache is not None:
+        kept = svc.cache.open(image.id, offset, length)
+        if kept is not None:
+            return kept
+        if not store.local and length == image.size:
+            return svc.cache.through(image, store, location)
+    return store.read(location, offset, length)
 
 
 @retried

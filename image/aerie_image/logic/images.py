@@ -14,7 +14,9 @@ from aerie_common.db import new_id, retried
 from aerie_common.errors import BadRequest, Conflict, Forbidden, TooLarge
 from aerie_image import db, errors
 from aerie_image.db.images import Image, Viewer
-from aerie_image.schemas.images import BASE, READ_ONLY, RESERVED, RESERVED_PREFIX
+from aerie_image.logic import limits
+from aerie_image.logic.limits import Limits
+from aerie_image.schemas.images import BASE, MAX_NAME, READ_ONLY, RESERVED, RESERVED_PREFIX
 
 if TYPE_CHECKING:
     from aerie_image.container import ImageService
@@ -83,6 +85,13 @@ def _refuse_fixed(name: str) -> None:
         raise errors.ReadOnlyProperty(name=name)
     if name in RESERVED or name.startswith(RESERVED_PREFIX):
         raise errors.ReservedProperty(name=name)
+    _refuse_long(name)
+
+
+def _refuse_long(name: str) -> None:
+    """Names of properties and tags are as long as the index of them takes."""
+    if len(name) > MAX_NAME:
+        raise BadRequest(f"A name of more than {MAX_NAME} characters is too long: {name[:40]}...")
 
 
 def _tags(values: list[str]) -> list[str]:
@@ -93,18 +102,17 @@ def _tags(values: list[str]) -> list[str]:
 def create(svc: ImageService, ctx: Context, sent: Mapping[str, Any]) -> Image:
     """A new image without data (`queued`). `sent`: base attributes and custom properties side by side."""
     values = new_values(svc, ctx, sent)
+    allowed = limits.of(svc, values["owner"])
     try:
         with svc.db.write() as conn:
-            return insert(svc, conn, values)
+            return insert(conn, values, allowed)
     except db_exception.DBDuplicateEntry:
         raise errors.ImageExists(image_id=values["id"]) from None
 
 
-def insert(svc: ImageService, conn: Any, values: Mapping[str, Any]) -> Image:
+def insert(conn: Any, values: Mapping[str, Any], allowed: Limits) -> Image:
     """Write a new image within the project's limit of images."""
-    limit, owner = svc.conf.image_count_quota, values["owner"]
-    if limit >= 0 and owner and db.images.count(conn, owner) >= limit:
-        raise TooLarge(f"The limit of {limit} images of one project has been reached.")
+    limits.one_more_image(conn, allowed, values["owner"])
     return db.images.insert(conn, {**values, "status": "queued", "locations": {}})
 
 
@@ -180,6 +188,9 @@ def delete(svc: ImageService, ctx: Context, image_id: str) -> None:
     for name, location in image.locations.items():
         if name in svc.stores:
             svc.stores[name].delete(location)
+    if svc.cache is not None:
+        svc.cache.dequeue(image_id)
+        svc.cache.remove(image_id)
     if image.status in ("uploading", "importing"):
         svc.staging.discard(image_id)  # an import that has not begun its first step has nothing to undo
 
@@ -203,6 +214,7 @@ def set_tag(svc: ImageService, ctx: Context, image_id: str, tag: str, present: b
     with svc.db.write() as conn:
         image = visible(conn, ctx, image_id)
         may_change(ctx, image)
+        _refuse_long(tag)
         if present == (tag in image.tags):
             if present:
                 return

@@ -10,11 +10,12 @@ from aerie_common import flow
 from aerie_common.context import Context
 from aerie_common.db import new_id, retried
 from aerie_common.errors import BadRequest, Conflict, Forbidden
+from aerie_common.flow import Flow
 from aerie_image import db, errors
 from aerie_image.db.images import Image
 from aerie_image.db.tasks import Task
 from aerie_image.flows.image_import import COPY, IMAGE_IMPORT
-from aerie_image.logic import image_data, images
+from aerie_image.logic import image_data, images, limits
 from aerie_image.remote import RefusedUrl
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def start(svc: ImageService, ctx: Context, image_id: str, body: Mapping[str, Any
         raise BadRequest(f"Unknown import method name '{method}'.")
     given = {"uri": _check_uri(svc, body["method"].get("uri"))} if method == "web-download" else {}
     targets = _targets(svc, body, store)
+    allowed = limits.of(svc, images.get(svc, ctx, image_id).owner)
     with svc.db.write() as conn:
         image = images.visible(conn, ctx, image_id)
         images.may_change(ctx, image)
@@ -62,6 +64,8 @@ def start(svc: ImageService, ctx: Context, image_id: str, body: Mapping[str, Any
             raise Conflict(f"Image {image_id} is being imported already.")
         if image.disk_format is None or image.container_format is None:
             raise BadRequest("'disk_format' and 'container_format' need to be set on image before it can be imported.")
+        if image.status == "queued":
+            limits.one_more_upload(conn, allowed, image.owner)
         if method == COPY:
             targets = _missing(image, targets, bool(body.get("all_stores")))
         elif method == "glance-direct":
@@ -87,7 +91,15 @@ def _staged(svc: ImageService, image_id: str) -> None:
         raise Conflict(f"The data of image {image_id} has not been staged completely.") from None
 
 
-def begin(conn: Any, ctx: Context, image: Image, kind: str, shown: Mapping[str, Any], work: Mapping[str, Any]) -> Task:
+def begin(
+    conn: Any,
+    ctx: Context,
+    image: Image,
+    kind: str,
+    shown: Mapping[str, Any],
+    work: Mapping[str, Any],
+    how: Flow = IMAGE_IMPORT,
+) -> Task:
     """Make the image this import's, and write task and flow."""
     owner = ctx.project_id or image.owner
     if owner is None:
@@ -109,5 +121,5 @@ def begin(conn: Any, ctx: Context, image: Image, kind: str, shown: Mapping[str, 
             "input": dict(shown),
         },
     )
-    flow.start(conn, IMAGE_IMPORT, image.id, {"task_id": task_id, **work}, ctx)
+    flow.start(conn, how, image.id, {"task_id": task_id, **work}, ctx)
     return task

@@ -12,7 +12,7 @@ from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_image import db, errors
 from aerie_image.db.tasks import Task
-from aerie_image.logic import images, imports
+from aerie_image.logic import images, imports, limits
 from aerie_image.remote import RefusedUrl
 
 if TYPE_CHECKING:
@@ -71,10 +71,11 @@ def create(svc: ImageService, ctx: Context, sent: Mapping[str, Any], new_image: 
     except RefusedUrl as e:
         raise errors.UnsafeUrl(uri=uri, reason=e) from None
     values = images.new_values(svc, ctx, new_image)
+    allowed = limits.of(svc, values["owner"])
     work = {"method": "web-download", "uri": uri, "stores": [svc.store.name], "must_succeed": True, "new_image": True}
     try:
         with svc.db.write() as conn:
-            image = images.insert(svc, conn, values)
+            image = images.insert(conn, values, allowed)
             return imports.begin(conn, ctx, image, "import", sent, work)
     except db_exception.DBDuplicateEntry:
         raise errors.ImageExists(image_id=values["id"]) from None

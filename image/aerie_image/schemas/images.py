@@ -74,6 +74,8 @@ READ_ONLY = frozenset({"status", "checksum", "os_hash_algo", "os_hash_value", "s
                        "updated_at", "self", "file", "schema", "direct_url", "stores", "locations"})  # fmt: skip
 RESERVED = frozenset({"deleted", "deleted_at", "is_public"})
 RESERVED_PREFIX = "os_glance"
+MAX_NAME = 255
+"""Characters in the name of a property, or in a tag."""
 
 
 def show(image: Image, ctx: Context) -> dict[str, Any]:

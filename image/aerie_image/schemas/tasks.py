@@ -19,8 +19,8 @@ TASK = Resource(
     "tasks",
     [
         Field("id", schema.string(), sort=True, doc="An identifier for the task"),
-        Field("type", schema.enum("import", "api_image_import"), create="required", filter=True, sort=True,
-              doc="The type of task represented by this content"),
+        Field("type", schema.enum("import", "api_image_import", "location_import"), create="required", filter=True,
+              sort=True, doc="The type of task represented by this content"),
         Field("status", schema.enum(*STATUSES), filter=True, sort=True, doc="The current status of this task"),
         Field("input", schema.obj(
             {

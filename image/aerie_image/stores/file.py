@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from aerie_common.http import FileSlice
 from aerie_image.stores.base import Store
@@ -44,6 +45,7 @@ class FileStore(Store):
     """All images in `folder`, each under its id."""
 
     kind = "file"
+    local = True
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -60,11 +62,14 @@ class FileStore(Store):
         """Where an image's data is, if it is here."""
         return f"file://{self._folder / image_id}"
 
+    def properties(self) -> dict[str, Any]:
+        return {"data_dir": str(self._folder)}
+
     def path(self, image_id: str) -> Path:
         """The file of an image's data, there or not."""
         return self._folder / image_id
 
-    def create(self, image_id: str) -> FileWriter:
+    def create(self, image_id: str, size: int | None = None) -> FileWriter:
         return FileWriter(self._folder / image_id)
 
     def read(self, location: str, offset: int, length: int) -> Iterable[bytes]:

@@ -21,7 +21,10 @@ class HttpStore(Store):
     def __init__(self, name: str, rules: Rules) -> None:
         self.name, self._rules = name, rules
 
-    def create(self, image_id: str) -> Writer:
+    def takes(self, url: str) -> bool:
+        return url.lower().startswith(("http://", "https://"))
+
+    def create(self, image_id: str, size: int | None = None) -> Writer:
         raise OSError(f"the store {self.name} is read-only")
 
     def read(self, location: str, offset: int, length: int) -> Iterator[bytes]:
