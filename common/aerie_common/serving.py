@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serving a WSGI application over HTTP: the one module that knows the server (cheroot, a pool of native threads).
+"""Serving a WSGI application over HTTP: the one module that knows the server (cheroot's pool of native threads and its
+watch over idle connections; what is said on a connection is wire.py's).
 
 Several processes may serve one port (SO_REUSEPORT), so workers need nothing from one another. No request makes the
 server hold more of a body than the application asked for, whatever its length and however it was answered.
@@ -9,107 +10,132 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from cheroot import wsgi
+from cheroot import server, wsgi
 
-from aerie_common.http import FileSlice
+from aerie_common.wire import Exchange, Malformed, Reader, WsgiApp, body_of, parse, plain
 
+__all__ = ["HttpServer", "WsgiApp", "free_port"]
 LOG = logging.getLogger(__name__)
-WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+PATIENCE = 75.0
+"""Seconds a client may let pass within a request, or between two."""
+LINGER = 0.02
+"""Seconds a thread stays with a connection for its next request. Handing it back to the watch and to another thread
+costs more than answering a small request does."""
 
 
-DRAINED = 64 << 20
-"""Bytes of a refused request's body that are read and dropped, so that its client gets to read the answer."""
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
 
 
-class _Body:
-    """A request body of known length, read from the socket itself once the buffer behind the headers is empty."""
+class _Connection(server.HTTPConnection):
+    """One client's connection."""
 
-    def __init__(self, connection: Any, length: int) -> None:
-        self._socket, self._buffered = connection.socket, connection.rfile
-        self.remaining = length
+    def __init__(self, owner: _Server, sock: socket.socket, makefile: Any = None) -> None:
+        self.server, self.socket = owner, sock
+        # Limits of the kernel: Python's own would cost a poll() before each call.
+        sock.settimeout(None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(LINGER))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(PATIENCE))
+        self.rfile = Reader(sock, PATIENCE)
+        self._environ: dict[str, Any] = {}
 
-    def read(self, size: int | None = None) -> bytes:
-        """That many bytes, fewer only at the end of the body (or of a connection that broke)."""
-        wanted = self.remaining if size is None or size < 0 else min(size, self.remaining)
-        data = bytearray(wanted)
-        view, have = memoryview(data), 0
-        while have < wanted:
-            if self._buffered.has_data():
-                piece = self._buffered.read1(wanted - have)
-                got = len(piece)
-                view[have : have + got] = piece
-            else:
-                got = self._socket.recv_into(view[have:])
-            if not got:
-                self.remaining = 0
-                return bytes(view[:have])
-            have += got
-            self.remaining -= got
-        return bytes(data)
-
-    def readline(self, size: int | None = None) -> bytes:
-        line: bytes = self._buffered.readline(self.remaining if size is None else min(size, self.remaining))
-        self.remaining -= len(line)
-        return line
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
-
-    def drain(self, most: int) -> bool:
-        """Read and drop what is left, if it is not more than that. False when it is."""
-        if self.remaining > most:
-            return False
-        while self.read(1 << 16):
-            pass
-        return True
-
-
-class _Gateway(wsgi.Gateway_10):
-    """Reads bodies by _Body, and lets the kernel send files."""
-
-    def get_environ(self) -> Any:
-        request = self.req
-        if not request.chunked_read and not request.conn.ssl_env and isinstance(request.conn.socket, socket.socket):
-            request.rfile = _Body(request.conn, request.rfile.remaining)
-        return super().get_environ()  # type: ignore[no-untyped-call]
-
-    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        request = self.req
-        if not (request.rfile.drain(DRAINED) if isinstance(request.rfile, _Body) else self._drain_chunks()):
-            request.close_connection = True
-        return super().start_response(status, headers, exc_info)
-
-    def _drain_chunks(self) -> bool:
-        """The same for a body that comes in chunks: False when it has not ended."""
-        body, left = self.req.rfile, DRAINED
-        while self.req.chunked_read and left > 0 and (piece := body.read(1 << 16)):
-            left -= len(piece)
-        return not self.req.chunked_read or bool(body.closed)
-
-    def respond(self) -> None:
-        response = self.req.server.wsgi_app(self.env, self.start_response)
-        connection = self.req.conn
+    def communicate(self) -> bool:
+        """Answer requests for as long as they follow at once. True: keep the connection and watch it."""
+        slot = self.server.lingering.acquire(blocking=False)
         try:
-            if isinstance(response, FileSlice) and isinstance(connection.socket, socket.socket):
-                self.req.ensure_headers_sent()
-                if connection.socket.sendfile(response.file, response.offset, response.length) != response.length:
-                    self.req.close_connection = True
-                    LOG.error("%s is shorter than it was said to be", response.file.name)
-                return
-            for piece in filter(None, response):
-                self.write(piece)
+            while self._answer():
+                if self.rfile.data:
+                    continue
+                if not slot or self.server.busy:
+                    return True
+                try:
+                    self.rfile.data = self.socket.recv(1 << 16)
+                except BlockingIOError:
+                    return True
+                if not self.rfile.data:
+                    return False
+            return False
+        except OSError as e:
+            LOG.debug("a client went away: %s", e)
+            return False
         finally:
-            self.req.ensure_headers_sent()
-            if hasattr(response, "close"):
-                response.close()
+            if slot:
+                self.server.lingering.release()
+
+    def _answer(self) -> bool:
+        """Read one request and answer it. True when there may be another."""
+        exchange = None
+        try:
+            head = self.rfile.head()
+            if head is None:
+                return False
+            environ = self._fresh_environ()
+            parse(head, environ)
+            body = environ["wsgi.input"] = body_of(environ, self.rfile)
+            environ["wsgi.input_terminated"] = "HTTP_TRANSFER_ENCODING" in environ
+            if environ.get("HTTP_EXPECT", "").lower() == "100-continue":
+                self.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            exchange = Exchange(self.socket, environ, body, PATIENCE)
+            exchange.close = exchange.close or not self.server.ready
+            exchange.run(self.server.wsgi_app)
+            return not exchange.close
+        except Malformed as e:
+            self._give_up(e.status, str(e))
+        except TimeoutError:
+            if exchange is None:
+                self._give_up("408 Request Timeout", "The request did not come to its end.")
+        except ConnectionError:
+            raise
+        except Exception:  # whatever the application lets through
+            LOG.exception("a request failed")
+            if exchange is None or not exchange.begun:
+                self._give_up("500 Internal Server Error", "")
+        return False
+
+    def _give_up(self, status: str, text: str) -> None:
+        self.socket.sendall(plain(status, text))
+
+    def _fresh_environ(self) -> dict[str, Any]:
+        if not self._environ:
+            host, port = self.server.bind_addr[:2]
+            self._environ = {
+                "REMOTE_ADDR": self.remote_addr or "",
+                "REMOTE_PORT": str(self.remote_port or ""),
+                "SCRIPT_NAME": "",
+                "SERVER_NAME": host,
+                "SERVER_PORT": str(port),
+                "SERVER_SOFTWARE": "Aerie",
+                "wsgi.errors": sys.stderr,
+                "wsgi.multiprocess": False,
+                "wsgi.multithread": True,
+                "wsgi.run_once": False,
+                "wsgi.url_scheme": "http",
+                "wsgi.version": (1, 0),
+            }
+        return dict(self._environ)
 
 
 class _Server(wsgi.Server):
     version = "Aerie"
+    ConnectionClass = _Connection
+
+    def __init__(self, address: tuple[str, int], app: WsgiApp, threads: int) -> None:
+        super().__init__(
+            address, app, numthreads=threads, timeout=int(PATIENCE), request_queue_size=512, shutdown_timeout=10
+        )
+        self.keep_alive_conn_limit = sys.maxsize  # idle ones cost a socket; the watch closes them in time
+        # Some threads never linger, so that a newcomer is served whoever else is here.
+        self.lingering = threading.Semaphore(threads - max(1, threads // 4))
+
+    @property
+    def busy(self) -> bool:
+        """Do connections wait for a thread?"""
+        return bool(self.requests.qsize)
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
         LOG.log(level, "%s", msg, exc_info=traceback)
@@ -122,12 +148,8 @@ class HttpServer:
     """
 
     def __init__(self, app: WsgiApp, address: tuple[str, int], *, threads: int = 16, reuse_port: bool = False) -> None:
-        self._server = _Server(
-            address, app, numthreads=threads, timeout=75, request_queue_size=512, shutdown_timeout=10
-        )
-        self._server.gateway = _Gateway
+        self._server = _Server(address, app, threads)
         self._server.reuse_port = reuse_port
-        self._server.max_request_header_size = 64 << 10
         self._server.nodelay = True
         self._server.prepare()
         self.port: int = self._server.bind_addr[1]
