@@ -17,13 +17,18 @@ from aerie_identity.api import (
     domain_config,
     domains,
     endpoint_filters,
+    federation,
     grants,
     groups,
+    identity_providers,
     limits,
+    mappings,
     oauth2,
     policies,
     projects,
+    protocols,
     roles,
+    service_providers,
     tokens,
     trusts,
     users,
@@ -36,10 +41,14 @@ from aerie_identity.schemas.common import TAGS
 from aerie_identity.schemas.credentials import CREDENTIAL, EC2_CREATE, EC2_TOKEN
 from aerie_identity.schemas.domains import DOMAIN
 from aerie_identity.schemas.groups import GROUP
+from aerie_identity.schemas.identity_providers import IDENTITY_PROVIDER
 from aerie_identity.schemas.limits import LIMIT, REGISTERED_LIMIT, many
+from aerie_identity.schemas.mappings import MAPPING
 from aerie_identity.schemas.policies import CONSUMER, POLICY
 from aerie_identity.schemas.projects import PROJECT
+from aerie_identity.schemas.protocols import PROTOCOL
 from aerie_identity.schemas.roles import ROLE
+from aerie_identity.schemas.service_providers import SERVICE_PROVIDER
 from aerie_identity.schemas.tokens import AUTH
 from aerie_identity.schemas.trusts import TRUST
 from aerie_identity.schemas.users import CHANGE_PASSWORD, USER
@@ -122,6 +131,39 @@ def _endpoint_filters() -> Iterator[Operation]:
     yield Operation("GET", member, f.check_project, "identity:get_endpoint_group_in_project", read)
     yield Operation("DELETE", member, f.remove_project, "identity:remove_endpoint_group_from_project", write,
               status=204)
+
+
+def _federation() -> Iterator[Operation]:
+    """OS-FEDERATION: who else may say who somebody is, and logins by them."""
+    base, read, write = "/v3/OS-FEDERATION", rules.SYSTEM_READER, rules.ADMIN
+    nouns = (
+        ("identity_providers", "{idp_id}", identity_providers, IDENTITY_PROVIDER),
+        ("mappings", "{mapping_id}", mappings, MAPPING),
+        ("service_providers", "{sp_id}", service_providers, SERVICE_PROVIDER),
+    )
+    for plural, id, handlers, noun in nouns:
+        one, name = f"{base}/{plural}/{id}", plural[:-1]
+        yield Operation("PUT", one, handlers.create, f"identity:create_{name}", write,
+                        request=noun, verb="create", reply=noun, status=201)
+        yield Operation("GET", f"{base}/{plural}", handlers.list_, f"identity:list_{plural}", read,
+                        filters=noun, reply=noun)
+        yield Operation("GET", one, handlers.show, f"identity:get_{name}", read, reply=noun)
+        yield Operation("PATCH", one, handlers.update, f"identity:update_{name}", write,
+                        request=noun, verb="update", reply=noun)
+        yield Operation("DELETE", one, handlers.delete, f"identity:delete_{name}", write, status=204)
+    of_idp = f"{base}/identity_providers/{{idp_id}}/protocols"
+    one = f"{of_idp}/{{protocol_id}}"
+    yield Operation("PUT", one, protocols.create, "identity:create_protocol", write,
+                    request=PROTOCOL, verb="create", reply=PROTOCOL, status=201)
+    yield Operation("GET", of_idp, protocols.list_, "identity:list_protocols", read)
+    yield Operation("GET", one, protocols.show, "identity:get_protocol", read, reply=PROTOCOL)
+    yield Operation("PATCH", one, protocols.update, "identity:update_protocol", write,
+                    request=PROTOCOL, verb="update", reply=PROTOCOL)
+    yield Operation("DELETE", one, protocols.delete, "identity:delete_protocol", write, status=204)
+    yield Operation("GET", f"{one}/auth", federation.log_in, None, status=201)
+    yield Operation("POST", f"{one}/auth", federation.log_in, None, status=201)
+    yield Operation("GET", f"{base}/projects", federation.list_projects, "identity:get_auth_projects", rules.ANYBODY)
+    yield Operation("GET", f"{base}/domains", federation.list_domains, "identity:get_auth_domains", rules.ANYBODY)
 
 
 TABLE = Table("identity", [
@@ -347,6 +389,9 @@ TABLE = Table("identity", [
               rules.TRUST_PARTY, check="handler"),
     Operation("GET", "/v3/OS-TRUST/trusts/{trust_id}/roles/{role_id}", trusts.show_role, "identity:get_role_for_trust",
               rules.TRUST_PARTY, check="handler"),
+
+    # federation
+    *_federation(),
 
     # limits
     Operation("POST", "/v3/registered_limits", limits.create_registered, "identity:create_registered_limits",

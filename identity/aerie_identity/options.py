@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 IDENTITY: list[cfg.Opt] = [
     cfg.StrOpt("default_domain_id", default="default", help="Domain of names that come without one."),
@@ -34,7 +34,7 @@ CREDENTIAL: list[cfg.Opt] = [
     cfg.IntOpt("user_limit", default=-1, min=-1, help="Credentials one user may have; -1: any number."),
 ]
 AUTH: list[cfg.Opt] = [
-    cfg.ListOpt("methods", default=["password", "token", "application_credential", "totp"]),
+    cfg.ListOpt("methods", default=["password", "token", "application_credential", "totp", "mapped"]),
     cfg.IntOpt("receipt_expiration", default=300, min=1, help="Seconds between two factors of one login."),
 ]
 TOTP: list[cfg.Opt] = [
@@ -68,6 +68,35 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
     ("fernet_tokens", FERNET),
     ("jwt_tokens", JWS),
     ("credential", CREDENTIAL),
+FEDERATION: list[cfg.Opt] = [
+    cfg.ListOpt("openid_protocols", default=["openid"], help="Protocols that are OpenID Connect."),
+    cfg.ListOpt("trusted_dashboard", default=[], help="Addresses that a browser may be sent to with its token."),
+    cfg.IntOpt(
+        "default_authorization_ttl", default=0, min=0,
+        help="Minutes that the groups of a login last, where its identity provider says nothing else; never less "
+        "than the token of that login.",
+    ),
+]  # fmt: skip
+_ASYMMETRIC = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+OIDC: list[cfg.Opt] = [
+    cfg.StrOpt("client_id", help="Name of this cloud at the identity provider."),
+    cfg.StrOpt("client_secret", secret=True, help="Its secret: for logins in the browser and for introspection."),
+    cfg.ListOpt("audiences", default=[], help="Whom a token may be for (default: client_id)."),
+    cfg.ListOpt(
+        "algorithms", default=["RS256", "PS256", "ES256", "EdDSA"],
+        item_type=types.String(choices=_ASYMMETRIC), help="Signatures that are accepted.",
+    ),
+    cfg.IntOpt("leeway", default=30, min=0, max=300, help="Seconds that clocks may differ."),
+    cfg.BoolOpt("introspection", default=False, help="Ask the identity provider about tokens that are no JWT."),
+    cfg.BoolOpt("userinfo", default=False, help="Ask the identity provider for further claims about the user."),
+    cfg.StrOpt("scope", default="openid profile email", help="What logins in the browser ask for."),
+    cfg.BoolOpt("allow_http", default=False, help="Accept identity providers that do not speak TLS."),
+    cfg.StrOpt("cafile", help="CA certificates for identity providers (default: those of the system)."),
+    cfg.IntOpt("timeout", default=5, min=1, help="Seconds an identity provider has for an answer."),
+    cfg.IntOpt("keys_seconds", default=300, min=1, help="How long an identity provider's keys are remembered."),
+    cfg.IntOpt("keys_pause", default=5, min=0, help="Seconds between two looks for a key that is not known."),
+]  # fmt: skip
+
     ("auth", AUTH),
     ("totp", TOTP),
     ("trust", TRUST),
@@ -76,3 +105,5 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
     ("ec2", EC2),
     ("security_compliance", SECURITY),
 )
+    ("federation", FEDERATION),
+    ("oidc", OIDC),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -22,8 +23,14 @@ VARY = ("Vary", "X-Auth-Token")
 
 def issue(req: Request) -> Reply:
     """Issue a token."""
+    shown, receipt = req.body["auth"], req.header("Openstack-Auth-Receipt")
+    return answer(req, lambda: auth.authenticate(req.svc, shown, receipt))
+
+
+def answer(req: Request, log_in: Callable[[], tuple[str, TokenBody]]) -> Reply:
+    """The token a login leads to, or what else is needed for one."""
     try:
-        token, body = auth.authenticate(req.svc, req.body["auth"], req.header("Openstack-Auth-Receipt"))
+        token, body = log_in()
     except auth.NeedsMore as e:
         headers = [
             VARY,

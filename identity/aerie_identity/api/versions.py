@@ -45,7 +45,8 @@ def show(req: Request) -> Reply:
     return Reply({"version": _version(req)}, headers=[("Vary", "X-Auth-Token")])
 
 
-_EXTENSIONS = {"OS-TRUST", "OS-INHERIT", "OS-EP-FILTER", "OS-REVOKE", "OS-OAUTH1", "OS-OAUTH2", "OS-EC2"}
+_EXTENSIONS = {"OS-TRUST", "OS-INHERIT", "OS-EP-FILTER", "OS-REVOKE", "OS-OAUTH1", "OS-OAUTH2", "OS-EC2",
+               "OS-FEDERATION"}  # fmt: skip
 
 
 @cache

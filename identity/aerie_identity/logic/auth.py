@@ -24,7 +24,7 @@ from aerie_identity.db import tokens as db
 from aerie_identity.db.models import APPLICATION_CREDENTIALS, PROJECTS, USERS, Trust, User
 from aerie_identity.db.tables import application_credentials as credential_table
 from aerie_identity.errors import AuthMethodUnknown, BadScope, PasswordExpired
-from aerie_identity.logic import totp
+from aerie_identity.logic import federated_users, totp
 from aerie_identity.logic.token_formats import Payload, Scope
 from aerie_identity.logic.tokens import Refused, TokenBody, build, new_audit_id
 
@@ -96,7 +96,7 @@ def _authenticate(svc: Identity, auth: dict[str, Any], receipt: str | None) -> t
     parent = next((p.parent for p in proofs if p.parent), None)
     credential_id = next((p.application_credential_id for p in proofs if p.application_credential_id), None)
     if parent is None:
-        _require_factors(svc, proof.login, methods)
+        require_factors(svc, proof.login, methods)
     target = _target(svc, auth.get("scope"), proof, parent, credential_id)
     return issue(svc, proof.login, target, tuple(methods), parent=parent, application_credential_id=credential_id)
 
@@ -110,8 +110,12 @@ def issue(
     *,
     parent: TokenBody | None = None,
     application_credential_id: str | None = None,
+    federation: tuple[str, str] | None = None,
 ) -> tuple[str, TokenBody]:
-    """A new token. Refused when the user may not have it on that scope."""
+    """A new token. Refused when the user may not have it on that scope.
+
+    federation: identity provider and protocol by which an ephemeral user logs in.
+    """
     now = utcnow()
     since = login.user.tokens_since
     issued_at = max(now, since) if since else now
@@ -125,6 +129,9 @@ def issue(
         user_id = trust.trustor_user_id if trust.impersonation else trust.trustee_user_id
         if trust.expires_at is not None:
             expires_at = min(expires_at, trust.expires_at)
+    if parent is None and federation is None:
+        holder = trust.trustor_user_id if trust is not None else user_id
+        expires_at = federated_users.before_groups_end(svc, holder, expires_at)
     payload = Payload(
         user_id=user_id,
         methods=methods,
@@ -135,6 +142,7 @@ def issue(
         scope_id=target.scope_id,
         trust_id=trust.id if trust else None,
         application_credential_id=application_credential_id,
+        federation=parent.payload.federation if parent is not None and trust is None else federation,
     )
     if trust is not None and trust.remaining_uses is not None:
         with svc.db.write() as conn:
@@ -326,7 +334,7 @@ def _rules(login: db.Login) -> list[list[str]]:
     return [rule for rule in options.get("multi_factor_auth_rules") or [] if rule]
 
 
-def _require_factors(svc: Identity, login: db.Login, methods: list[str]) -> None:
+def require_factors(svc: Identity, login: db.Login, methods: list[str]) -> None:
     """Raise NeedsMore unless one of the user's rules is fulfilled. A method that this cloud does not offer is not asked
     for: switching one off must lock nobody out."""
     rules = _rules(login)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,15 @@ def new_id() -> str:
 
 
 @contextmanager
+_NAMED_ID = re.compile(r"[\w.:@+~-]{1,64}")
+
+
+def check_id(noun: str, id: str) -> None:
+    """An id that the caller chose, in an address. Raises BadRequest."""
+    if not _NAMED_ID.fullmatch(id):
+        raise BadRequest(f"The ID of a {noun} is 1 to 64 letters, digits and . : @ + ~ - _")
+
+
 def unique(noun: str, value: str, key: str = "name") -> Iterator[None]:
     """Say which name is taken when the database refuses a row."""
     try:

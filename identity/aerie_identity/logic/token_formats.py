@@ -25,7 +25,8 @@ from aerie_identity.logic.keys import KeyRepository, NoKeys
 
 Scope = Literal["unscoped", "project", "domain", "system"]
 _SCOPES: tuple[Scope, ...] = ("unscoped", "project", "domain", "system")
-_METHODS = ("password", "token", "application_credential", "totp", "external", "mapped", "ec2credential", "oauth2")
+_METHODS = ("password", "token", "application_credential", "totp", "external", "mapped", "ec2credential", "oauth2",
+            "openid", "saml2")  # fmt: skip
 _EPOCH = datetime.datetime(1970, 1, 1)
 _TOKEN, _RECEIPT = 1, 2
 
@@ -43,8 +44,15 @@ class Payload:
     scope_id: str | None = None
     trust_id: str | None = None
     application_credential_id: str | None = None
+    federation: tuple[str, str] | None = None
+    """Identity provider and protocol by which an ephemeral user came."""
     receipt: bool = False
     """True for a receipt: some but not all factors of a login. Never accepted as a token."""
+
+
+def method_of(protocol: str) -> str:
+    """How tokens call a login by this protocol."""
+    return protocol if protocol in _METHODS[-2:] else "mapped"
 
 
 class TokenFormat(Protocol):
@@ -84,11 +92,12 @@ def to_list(p: Payload) -> list[Any]:
     return [
         _RECEIPT if p.receipt else _TOKEN, methods, _short(p.user_id), _micros(p.issued_at), _micros(p.expires_at),
         audit, _SCOPES.index(p.scope), _short(p.scope_id), _short(p.trust_id), _short(p.application_credential_id),
+        *(p.federation or ()),
     ]  # fmt: skip
 
 
 def from_list(data: list[Any]) -> Payload:
-    kind, methods, user, issued, expires, audit, scope, scope_id, trust, credential = data
+    kind, methods, user, issued, expires, audit, scope, scope_id, trust, credential, *federation = data
     return Payload(
         user_id=_long(user) or "",
         methods=tuple(name for i, name in enumerate(_METHODS) if methods & 1 << i),
@@ -99,6 +108,7 @@ def from_list(data: list[Any]) -> Payload:
         scope_id=_long(scope_id),
         trust_id=_long(trust),
         application_credential_id=_long(credential),
+        federation=(federation[0], federation[1]) if federation else None,
         receipt=kind == _RECEIPT,
     )
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from aerie_common.auth import TokenCache
 from aerie_common.db import retried, utcnow
 from aerie_common.fields import isoformat_micros
-from aerie_identity.db import grants
+from aerie_identity.db import federated_users, grants
 from aerie_identity.db import tokens as db
 from aerie_identity.db.models import Project, Role
 from aerie_identity.logic.catalogs import CatalogJson
@@ -81,6 +81,8 @@ def build(svc: Identity, conn: sa.Connection, payload: Payload) -> TokenBody:
         "expires_at": isoformat_micros(payload.expires_at),
         "issued_at": isoformat_micros(payload.issued_at),
     }
+    if payload.federation:
+        parts["user"]["OS-FEDERATION"] = _federation(svc, conn, payload, *payload.federation)
     project_id: str | None = None
     granted: list[str] = []
     if payload.scope == "project":
@@ -113,7 +115,21 @@ def build(svc: Identity, conn: sa.Connection, payload: Payload) -> TokenBody:
     if not roles:
         raise Refused("no role is left on its scope")
     parts["roles"] = [{"id": role.id, "name": role.name} for role in roles]
+    if offered := svc.federations.get().service_providers:
+        parts["service_providers"] = offered
     return TokenBody.of(parts, payload, svc.catalog.get().for_scope(user.id, project_id))
+
+
+def _federation(svc: Identity, conn: sa.Connection, payload: Payload, idp_id: str, protocol_id: str) -> dict[str, Any]:
+    """By whom an ephemeral user came, and with which groups."""
+    if not svc.federations.get().trusts(idp_id, protocol_id):
+        raise Refused("its identity provider is disabled or gone")
+    groups = federated_users.lent(conn, payload.user_id, idp_id, utcnow())
+    return {
+        "groups": [{"id": id} for id in groups],
+        "identity_provider": {"id": idp_id},
+        "protocol": {"id": protocol_id},
+    }
 
 
 def _check_alive(enabled: bool, since: datetime.datetime | None, payload: Payload, what: str) -> None:

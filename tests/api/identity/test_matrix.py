@@ -99,6 +99,10 @@ class People:
             "trust_id": self.trust,
             "application_credential_id": lambda: self.application_credential()["id"],
             "access_rule_id": self.access_rule,
+            "mapping_id": lambda: self.federated(op, "mappings"),
+            "idp_id": lambda: self.federated(op, "identity_providers"),
+            "sp_id": lambda: self.federated(op, "service_providers"),
+            "protocol_id": lambda: self.protocol(op, params["idp_id"]),
             "access": self.ec2_key,
             "tag": lambda: "t",
             "group": lambda: "ldap",
@@ -156,6 +160,29 @@ class People:
         made = self.application_credential(access_rules=[{"service": "s", "method": "GET", "path": "/x"}])
         self.cloud.call("DELETE", f"/users/{self.user}/application_credentials/{made['id']}", expect=204)
         return str(made["access_rules"][0]["id"])
+
+    FEDERATED = {
+        "mappings": {"rules": [{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "sub"}]}]},
+        "identity_providers": {"remote_ids": []},
+        "service_providers": {"auth_url": "http://x", "sp_url": "http://y"},
+    }
+
+    def federated(self, op: Operation | None, plural: str) -> str:
+        """A mapping, identity provider or service provider; only a name when `op` is about to make it."""
+        id = f"{plural}-{len(self.cloud.ids)}"
+        self.cloud.ids[id] = ""
+        if op is None or op.method != "PUT" or not op.path.endswith("}") or "{protocol_id}" in op.path:
+            body = {plural[:-1]: self.FEDERATED[plural]}
+            self.cloud.call("PUT", f"/OS-FEDERATION/{plural}/{id}", body, expect=201)
+        return id
+
+    def protocol(self, op: Operation, idp: str) -> str:
+        self.mapping = self.federated(None, "mappings")
+        if op.method != "PUT":
+            path = f"/OS-FEDERATION/identity_providers/{idp}/protocols/openid"
+            self.cloud.call("PUT", path, {"protocol": {"mapping_id": self.mapping}}, expect=201)
+            self.cloud.call("PATCH", path.rpartition("/protocols")[0], {"identity_provider": {"enabled": True}})
+        return "openid"
 
     def ec2_key(self) -> str:
         path = f"/users/{self.user}/credentials/OS-EC2"
@@ -218,6 +245,11 @@ class People:
         if "/config" in op.path:
             sent: dict[str, Any] = {"ldap": {"url": "ldap://y"}}
             return {"config": sent["ldap"] if "option" in params else sent}
+        if "/OS-FEDERATION/" in op.path and "{protocol_id}" in op.path:
+            return {"protocol": {"mapping_id": self.mapping}}
+        plural = op.path.split("/")[-2]
+        if plural in self.FEDERATED:
+            return {plural[:-1]: self.FEDERATED[plural]}
         noun = {"policies": "policy"}.get(op.path.split("/")[-2], op.path.split("/")[-2][:-1])
         changes = {
             "limit": {"resource_limit": 2},
