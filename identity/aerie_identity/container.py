@@ -16,10 +16,10 @@ from aerie_common.service import Service
 from aerie_identity.logic.catalogs import Catalog
 from aerie_identity.logic.credential_box import CredentialBox
 from aerie_identity.logic.epoch import ByEpoch, Epoch, SharedCounter
-from aerie_identity.logic.keys import KeyRepository
 from aerie_identity.logic.federations import Federations
-from aerie_identity.logic.passwords import Hasher
+from aerie_identity.logic.keys import KeyRepository
 from aerie_identity.logic.openid import OpenId
+from aerie_identity.logic.passwords import Hasher
 from aerie_identity.logic.roles_graph import RoleGraph
 from aerie_identity.logic.token_formats import FernetFormat, JwsFormat, TokenFormat
 from aerie_identity.logic.tokens import LocalTokenCache, LocalTokens
@@ -45,7 +45,6 @@ class Identity(Service):
         return ByEpoch(self.epoch, lambda: self._load(RoleGraph.load))
 
     @cached_property
-    @cached_property
     def federations(self) -> ByEpoch[Federations]:
         return ByEpoch(self.epoch, lambda: self._load(Federations.load))
 
@@ -53,6 +52,7 @@ class Identity(Service):
     def openid(self) -> OpenId:
         return OpenId(self.conf)
 
+    @cached_property
     def catalog(self) -> ByEpoch[Catalog]:
         return ByEpoch(self.epoch, lambda: self._load(Catalog.load))
 

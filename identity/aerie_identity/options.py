@@ -62,12 +62,6 @@ SECURITY: list[cfg.Opt] = [
     cfg.IntOpt("failed_login_delay", default=0, min=0, help="Milliseconds added to each refused login."),
 ]
 
-OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
-    ("identity", IDENTITY),
-    ("token", TOKEN),
-    ("fernet_tokens", FERNET),
-    ("jwt_tokens", JWS),
-    ("credential", CREDENTIAL),
 FEDERATION: list[cfg.Opt] = [
     cfg.ListOpt("openid_protocols", default=["openid"], help="Protocols that are OpenID Connect."),
     cfg.ListOpt("trusted_dashboard", default=[], help="Addresses that a browser may be sent to with its token."),
@@ -97,13 +91,19 @@ OIDC: list[cfg.Opt] = [
     cfg.IntOpt("keys_pause", default=5, min=0, help="Seconds between two looks for a key that is not known."),
 ]  # fmt: skip
 
+OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
+    ("identity", IDENTITY),
+    ("token", TOKEN),
+    ("fernet_tokens", FERNET),
+    ("jwt_tokens", JWS),
+    ("credential", CREDENTIAL),
     ("auth", AUTH),
     ("totp", TOTP),
     ("trust", TRUST),
     ("application_credential", APPLICATION_CREDENTIAL),
     ("unified_limit", UNIFIED_LIMIT),
     ("ec2", EC2),
-    ("security_compliance", SECURITY),
-)
     ("federation", FEDERATION),
     ("oidc", OIDC),
+    ("security_compliance", SECURITY),
+)

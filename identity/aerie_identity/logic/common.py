@@ -21,7 +21,6 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-@contextmanager
 _NAMED_ID = re.compile(r"[\w.:@+~-]{1,64}")
 
 
@@ -31,6 +30,7 @@ def check_id(noun: str, id: str) -> None:
         raise BadRequest(f"The ID of a {noun} is 1 to 64 letters, digits and . : @ + ~ - _")
 
 
+@contextmanager
 def unique(noun: str, value: str, key: str = "name") -> Iterator[None]:
     """Say which name is taken when the database refuses a row."""
     try:
