@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Private instances of the servers the cloud needs: MariaDB, RabbitMQ, memcached, PowerDNS.
+"""Private instances of the servers the cloud needs: MariaDB, RabbitMQ, memcached, PowerDNS, Swift.
 
 Each one owns a directory and free loopback ports, so it works beside whatever the machine runs, as root or not.
 Invariant: nothing outlives the object that started it. Every process is a child in its own process group, is ended by
@@ -469,3 +469,68 @@ class PowerDNS(Server):
         with urllib.request.urlopen(request, timeout=10) as reply:
             text = reply.read()
         return json.loads(text) if text else None
+
+
+class Swift(Server):
+    """OpenStack's object store with one copy of everything; it speaks S3 as well.
+
+    Users of tempauth: `project:user` with `password`, who owns its account (and may be told apart by S3 as access key
+    and secret). identity: (URL, user, password) of an identity service whose tokens it takes instead of its own.
+    """
+
+    name = "swift"
+    user = "test:tester"
+    program = Path(__file__).with_name("swift_process.py")
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.port = free_port()
+        self.password = secrets.token_hex(12)
+        self.memcached = Memcached(directory / "memcached")  # where its tokens are
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        disks = self.directory / "disks"
+        (disks / "disk").mkdir(parents=True)
+        (self.directory / "swift.conf").write_text(f"[swift-hash]\nswift_hash_path_suffix = {secrets.token_hex(8)}\n")
+        common = {"swift_dir": str(self.directory), "bind_ip": "127.0.0.1", "log_level": "WARNING"}
+        common |= {"devices": str(disks), "mount_check": "false", "fallocate_reserve": "0", "disable_fallocate": "true"}
+        for kind in ("account", "container", "object"):
+            sections = {
+                "DEFAULT": {**common, "bind_port": str(free_port())},
+                "pipeline:main": {"pipeline": f"{kind}-server"},
+                f"app:{kind}-server": {"use": f"egg:swift#{kind}"},
+            }
+            _write_ini(self.directory / f"{kind}-server.conf", sections)
+        project, _, user = self.user.partition(":")
+        pipeline = "catch_errors gatekeeper cache listing_formats s3api tempauth slo versioned_writes proxy-server"
+        filters = {name: {"use": f"egg:swift#{name}"} for name in pipeline.split()[:-1]}
+        filters["cache"] = {"use": "egg:swift#memcache", "memcache_servers": self.memcached.address}
+        filters["s3api"] |= {"location": "test-region", "min_segment_size": "1048576"}
+        filters["tempauth"][f"user_{project}_{user}"] = f"{self.password} .admin"
+        app = {"use": "egg:swift#proxy", "account_autocreate": "true", "allow_account_management": "true"}
+        sections = {"DEFAULT": {**common, "bind_port": str(self.port)}, "pipeline:main": {"pipeline": pipeline}}
+        sections |= {f"filter:{name}": settings for name, settings in filters.items()} | {"app:proxy-server": app}
+        _write_ini(self.directory / "proxy-server.conf", sections)
+
+    def command(self) -> list[str]:
+        return ["/usr/bin/python3", str(self.program), str(self.directory)]
+
+    def start(self) -> None:
+        self.memcached.start()
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        self.memcached.stop()
+
+    def ready(self) -> bool:
+        return tcp_open(self.port)
+
+
+def _write_ini(path: Path, sections: Mapping[str, Mapping[str, str]]) -> None:
+    lines = [f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in section.items()) for name, section in sections.items()]
+    path.write_text("\n".join(lines))

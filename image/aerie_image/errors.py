@@ -77,6 +77,24 @@ class StoreFull(errors.AerieError):
     template = "There is not enough space left to store the image."
 
 
+class StoreUnavailable(errors.ServiceUnavailable):
+    template = "The store {store} does not answer. Try again later."
+
+
+class StoreDenied(errors.ServiceUnavailable):
+    template = "Insufficient permissions on the image storage media of store {store}."
+
+
+class StoreGone(errors.Gone):
+    template = (
+        "Error in store configuration: the place of the store {store} does not exist, nothing can be stored there."
+    )
+
+
+class DataGone(errors.Gone):
+    template = "The data of image {image_id} is not where it was stored any more."
+
+
 class NoCache(errors.NotFound):
     template = "Caching via API is not supported at this site."
 

@@ -3,13 +3,72 @@
 
 from oslo_config import cfg, types
 
-STORE_OPTIONS: list[cfg.Opt] = [
+FILE_STORE: list[cfg.Opt] = [
     cfg.StrOpt(
         "filesystem_store_datadir",
         help="Folder of this store of kind file. Empty: beside the folder of [file], with the store's name appended.",
     ),
 ]
-"""Options of each group named after a store of `enabled_backends`."""
+
+S3_STORE: list[cfg.Opt] = [
+    cfg.StrOpt("s3_store_host", help="The S3 service, with http:// or https:// (which is meant without)."),
+    cfg.StrOpt("s3_store_access_key", secret=True),
+    cfg.StrOpt("s3_store_secret_key", secret=True),
+    cfg.StrOpt("s3_store_bucket", help="Bucket for the data of images."),
+    cfg.BoolOpt("s3_store_create_bucket_on_put", default=False, help="Make the bucket when it does not exist."),
+    cfg.StrOpt(
+        "s3_store_bucket_url_format",
+        default="auto",
+        choices=["auto", "virtual", "path"],
+        help="Where requests name the bucket: in the host's name (virtual), in the path, or whichever works.",
+    ),
+    cfg.StrOpt("s3_store_region_name", default="", help="Region to sign for, and to make the bucket in."),
+    cfg.StrOpt("s3_store_cacert", default="", help="File of the certificates to trust instead of the system's."),
+    cfg.IntOpt(
+        "s3_store_large_object_size",
+        default=16,
+        min=0,
+        help="MiB up to which data is stored in one request (and held in memory until then); more comes in parts.",
+    ),
+    cfg.IntOpt("s3_store_large_object_chunk_size", default=10, min=5, help="MiB of each part."),
+    cfg.IntOpt("s3_store_thread_pools", default=3, min=1, help="Parts of an upload that are sent at a time."),
+]
+
+SWIFT_STORE: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "swift_store_auth_address", help="Identity service (version 3), or the address Swift gives tokens at (1)."
+    ),
+    cfg.StrOpt("swift_store_auth_version", default="3", choices=["1", "3"]),
+    cfg.StrOpt("swift_store_user", help="project:user"),
+    cfg.StrOpt("swift_store_key", secret=True, help="The user's password."),
+    cfg.StrOpt("swift_store_user_domain_name", default="Default"),
+    cfg.StrOpt("swift_store_project_domain_name", default="Default"),
+    cfg.StrOpt("swift_store_region", default="", help="Region of the object store in the catalog."),
+    cfg.StrOpt(
+        "swift_store_endpoint_type",
+        default="publicURL",
+        choices=["publicURL", "internalURL", "adminURL"],
+        help="Which of the catalog's endpoints to use.",
+    ),
+    cfg.StrOpt("swift_store_service_type", default="object-store", help="Type of the object store in the catalog."),
+    cfg.StrOpt("swift_store_endpoint", help="URL of the account, instead of the one that the catalog or Swift names."),
+    cfg.StrOpt("swift_store_container", default="glance", help="Container for the data of images."),
+    cfg.BoolOpt(
+        "swift_store_create_container_on_put", default=False, help="Make the container when it does not exist."
+    ),
+    cfg.IntOpt(
+        "swift_store_large_object_size",
+        default=5120,
+        min=0,
+        help="MiB up to which data of known size is stored as one object; more is stored in segments.",
+    ),
+    cfg.IntOpt("swift_store_large_object_chunk_size", default=200, min=1, help="MiB of each segment."),
+    cfg.StrOpt("swift_store_cacert", default="", help="File of the certificates to trust instead of the system's."),
+    cfg.BoolOpt("swift_store_auth_insecure", default=False, help="Trust any certificate."),
+]
+
+STORE_OPTIONS: dict[str, list[cfg.Opt]] = {"file": FILE_STORE, "http": [], "s3": S3_STORE, "swift": SWIFT_STORE}
+"""Options of the group named after a store of `enabled_backends`, by the store's kind."""
 
 OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
     (
@@ -33,8 +92,8 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
             cfg.DictOpt(
                 "enabled_backends",
                 default={"file": "file"},
-                help="Stores of image data, name:kind. Kinds: file, and http (read only). Each has its options in the "
-                "group of its name.",
+                help="Stores of image data, name:kind. Kinds: file, s3, swift, and http (read only). Each has its "
+                "options in the group of its name.",
             ),
             cfg.ListOpt(
                 "enabled_import_methods",

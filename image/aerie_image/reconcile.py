@@ -18,13 +18,22 @@ GRACE_SECONDS = 3600
 
 def files(svc: ImageService) -> None:
     """Remove files no image refers to and put stale uploads back to `queued`."""
-    fresh = {image_id for store in svc.stores.values() for image_id in _tidy(svc, store)}
+    fresh = {image_id for store in svc.stores.values() for image_id in _reachable(svc, store)}
     before = utcnow() - datetime.timedelta(seconds=GRACE_SECONDS)
     with svc.db.read() as conn:
         stale = db.images.in_status(conn, "saving", before)
     for image_id in stale:
         if image_id not in fresh:
             _try_again(svc, image_id, "saving")
+
+
+def _reachable(svc: ImageService, store: Store) -> list[str]:
+    """_tidy(), unless the store cannot be asked: that must not keep the others untidy."""
+    try:
+        return _tidy(svc, store)
+    except OSError as e:
+        LOG.warning("the store %s is not tidied now: %s", store.name, e)
+        return []
 
 
 def _tidy(svc: ImageService, store: Store) -> list[str]:

@@ -52,7 +52,11 @@ def _store(store: Store, default: Store) -> dict[str, Any]:
 def stores_detail(req: Request) -> Any:
     """List the stores images can be kept in, with what they are."""
     found = req.svc.stores.values()
-    return {"stores": [{**_store(s, req.svc.store), "type": s.kind, "weight": 0, "properties": {}} for s in found]}
+    return {
+        "stores": [
+            {**_store(s, req.svc.store), "type": s.kind, "weight": 0, "properties": s.properties()} for s in found
+        ]
+    }
 
 
 def imports(req: Request) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -138,7 +139,9 @@ def _store_in(run: Run[ImageService], image: Image, target: Store) -> tuple[str,
     """Where the store has the data now, and what the data is."""
     pieces = _pieces(run, image)
     limit = run.results["fetch"].get("limit", run.services.conf.image_size_cap)
-    writer = target.create(image.id)
+    writer = target.create(
+        image.id, image.size if run.input["method"] == COPY else _prepared(run, image).stat().st_size
+    )
     try:
         with Digests() as digests:
             size = content.copy(lambda size: next(pieces, b""), writer, limit, digests, run.check)
@@ -153,15 +156,23 @@ def _store_in(run: Run[ImageService], image: Image, target: Store) -> tuple[str,
 def _pieces(run: Run[ImageService], image: Image) -> Iterator[bytes]:
     svc = run.services
     if run.input["method"] == COPY:
-        found = image_data.source(svc, image)
-        if found is None:
+        try:
+            data = image_data.open_data(svc, image, 0, image.size or 0)
+        except AerieError as e:
+            raise Fail(str(e), code="no_data") from e
+        if data is None:
             raise Fail("No store that is configured has the data.", code="no_data")
-        yield from found[0].read(found[1], 0, image.size or 0)
+        yield from data
         return
-    made = svc.staging.path(image.id + _PREPARED)
-    with (made if made.exists() else svc.staging.path(image.id)).open("rb", buffering=0) as file:
+    with _prepared(run, image).open("rb", buffering=0) as file:
         while piece := file.read(content.CHUNK):
             yield piece
+
+
+def _prepared(run: Run[ImageService], image: Image) -> Path:
+    """The file of what is to be stored."""
+    made = run.services.staging.path(image.id + _PREPARED)
+    return made if made.exists() else run.services.staging.path(image.id)
 
 
 def _progress(run: Run[ImageService], left: list[str], failed: list[str]) -> None:
@@ -183,7 +194,10 @@ def unstore(run: Run[ImageService]) -> None:
     if _mine(run):
         for name in run.input["stores"]:
             if name in run.services.stores:
-                run.services.stores[name].discard(run.subject_id)
+                try:
+                    run.services.stores[name].discard(run.subject_id)
+                except OSError as e:  # the image need not wait for a store that is away
+                    LOG.warning("image %s in the store %s is left to the reconciler: %s", run.subject_id, name, e)
 
 
 def _mine(run: Run[ImageService]) -> bool:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import itertools
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,13 +23,15 @@ from aerie_image import db, errors
 from aerie_image.db.images import Image
 from aerie_image.logic import content, images, limits
 from aerie_image.logic.content import Digests, Facts
-from aerie_image.stores.base import Store, Writer
+from aerie_image.remote import RefusedUrl, RemoteFailure
+from aerie_image.stores.base import Store, StoreDenied, StoreGone, StoreUnavailable, Writer
 
 if TYPE_CHECKING:
     from aerie_image.container import ImageService
 
 LOG = logging.getLogger(__name__)
 PIECES_BETWEEN_LOOKS = 64
+BEAT_SECONDS = 600.0
 
 
 def staged(svc: ImageService, conn: Any, owner: str | None) -> int:
@@ -62,15 +65,23 @@ def _claim(svc: ImageService, ctx: Context, image_id: str, status: str) -> tuple
 
 
 def _watch(svc: ImageService, image_id: str, status: str) -> Callable[[], None]:
-    """To be called after each piece: ends an upload whose image was deleted, before it has filled the disk."""
-    pieces = itertools.count(1)
+    """To be called after each piece: ends an upload whose image was deleted, before it has filled the disk, and tells
+    the reconciler now and then that a slow upload lives (not every store shows what is on its way)."""
+    pieces, beat = itertools.count(1), time.monotonic() + BEAT_SECONDS
 
     def check() -> None:
-        if next(pieces) % PIECES_BETWEEN_LOOKS:
+        nonlocal beat
+        if time.monotonic() >= beat:
+            beat = time.monotonic() + BEAT_SECONDS
+            with svc.db.write() as conn:
+                alive = db.images.set_status(conn, image_id, (status,), status)
+        elif next(pieces) % PIECES_BETWEEN_LOOKS:
             return
-        with svc.db.read() as conn:
-            image = db.images.get(conn, image_id)
-        if image is None or image.status != status:
+        else:
+            with svc.db.read() as conn:
+                image = db.images.get(conn, image_id)
+            alive = image is not None and image.status == status
+        if not alive:
             raise errors.ImageNotFound(image_id=image_id)
 
     return check
@@ -94,17 +105,37 @@ def _give_back(svc: ImageService, image_id: str, status: str) -> None:
 
 
 @contextlib.contextmanager
-def _writing(store: Store, image_id: str) -> Iterator[Writer]:
-    """A writer that leaves nothing behind unless committed; a full disk has its own refusal."""
-    writer = store.create(image_id)
+def _troubles(store: Store) -> Iterator[None]:
+    """What a caller is told of a store's trouble. The operator finds the rest in the log."""
     try:
-        yield writer
+        yield
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise errors.StoreFull() from e
-        raise
-    finally:
-        writer.abort()
+        refusal = _refusal(store, e)
+        if refusal is None:
+            raise
+        LOG.warning("the store %s: %s", store.name, e)
+        raise refusal from e
+
+
+def _refusal(store: Store, error: OSError) -> AerieError | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return errors.StoreFull()
+    for kind, refusal in ((StoreGone, errors.StoreGone), (StoreDenied, errors.StoreDenied),
+                          (StoreUnavailable, errors.StoreUnavailable)):  # fmt: skip
+        if isinstance(error, kind):
+            return refusal(store=store.name)
+    return None
+
+
+@contextlib.contextmanager
+def _writing(store: Store, image_id: str, size: int | None) -> Iterator[Writer]:
+    """A writer that leaves nothing behind unless committed; a full disk has its own refusal."""
+    with _troubles(store):
+        writer = store.create(image_id, size)
+        try:
+            yield writer
+        finally:
+            writer.abort()
 
 
 def _check_size(announced: int | None, size: int) -> None:
@@ -140,23 +171,41 @@ def upload(
     try:
         if announced is not None and announced > limit:
             raise errors.ImageTooLarge(limit=limit)
-        with _writing(store, image_id) as writer:
+        with _writing(store, image_id, announced) as writer:
+            passing = None if writer.path else content.Inspector()
             with Digests() as digests:
-                size = content.copy(stream.read, writer, limit, digests, _watch(svc, image_id, "saving"))
+                read = _inspected(stream, passing)
+                size = content.copy(read, writer, limit, digests, _watch(svc, image_id, "saving"))
                 checksum, sha512 = digests.result()
             _check_size(announced, size)
-            declared = image.disk_format or "raw"
-            virtual_size = content.inspect(writer.path, declared, image.container_format, size)
+            declared, container = image.disk_format or "raw", image.container_format
+            if passing is None:
+                virtual_size = content.inspect(writer.path, declared, container, size)
+            else:
+                virtual_size = passing.result(declared, container, size)
             location = writer.commit()
         try:
             if not _finish(svc, image, store, location, Facts(size, checksum, sha512, virtual_size)):
                 raise errors.ImageNotFound(image_id=image_id)  # deleted while it was uploaded
         except AerieError:
-            store.delete(location)
+            images.forget(store, location)
             raise
     except BaseException:
         _give_back(svc, image_id, "saving")
         raise
+
+
+def _inspected(stream: IO[bytes], passing: content.Inspector | None) -> Callable[[int], bytes]:
+    """The stream's read(), seen by the inspector where the store has no file it could look at afterwards."""
+    if passing is None:
+        return stream.read
+
+    def read(size: int) -> bytes:
+        piece = stream.read(size)
+        passing.eat(piece)
+        return piece
+
+    return read
 
 
 def stage(svc: ImageService, ctx: Context, image_id: str, stream: IO[bytes], announced: int | None) -> None:
@@ -167,7 +216,7 @@ def stage(svc: ImageService, ctx: Context, image_id: str, stream: IO[bytes], ann
     try:
         if announced is not None and announced > limit:
             raise errors.ImageTooLarge(limit=limit)
-        with _writing(svc.staging, image_id) as writer:
+        with _writing(svc.staging, image_id, announced) as writer:
             size = content.copy(stream.read, writer, limit, check=_watch(svc, image_id, "uploading"))
             _check_size(announced, size)
             location = writer.commit()
@@ -181,9 +230,33 @@ def stage(svc: ImageService, ctx: Context, image_id: str, stream: IO[bytes], ann
         raise
 
 
+def sources(svc: ImageService, image: Image) -> list[tuple[Store, str]]:
+    """The stores, in the order of the configuration, that have the image's data, and where."""
+    return [(store, image.locations[name]) for name, store in svc.stores.items() if name in image.locations]
+
+
 def source(svc: ImageService, image: Image) -> tuple[Store, str] | None:
-    """The first store, in the order of the configuration, that has the image's data, and where."""
-    return next(((s, image.locations[n]) for n, s in svc.stores.items() if n in image.locations), None)
+    """The first of them."""
+    return next(iter(sources(svc, image)), None)
+
+
+def open_data(svc: ImageService, image: Image, offset: int, length: int) -> Iterable[bytes] | None:
+    """The bytes from the first store that gives them; None when no store has any. Else the last one's trouble."""
+    trouble: Exception | None = None
+    for store, location in sources(svc, image):
+        try:
+            return _read(svc, image, store, location, offset, length)
+        except (OSError, RemoteFailure, RefusedUrl) as e:
+            LOG.error("image %s cannot be read from the store %s: %s", image.id, store.name, e)
+            if isinstance(e, FileNotFoundError):
+                trouble = trouble or errors.DataGone(image_id=image.id)
+            else:
+                trouble = (_refusal(store, e) if isinstance(e, OSError) else None) or errors.StoreUnavailable(
+                    store=store.name
+                )
+    if trouble is not None:
+        raise trouble
+    return None
 
 
 def download(
@@ -194,8 +267,7 @@ def download(
     image = images.get(svc, ctx, image_id)
     if image.status == "deactivated" and not images.viewer(ctx).is_admin:
         raise errors.ImageDeactivated(image_id=image_id)
-    found = source(svc, image)
-    if found is None or image.size is None:
+    if image.size is None or not sources(svc, image):
         return image, 0, 0, None
     offset, length = 0, image.size
     if wanted is not None:
@@ -208,7 +280,7 @@ def download(
         if offset > end or offset >= image.size:
             raise errors.RangeNotSatisfiable(range=f"{first}-{last}", size=image.size)
         length = end - offset + 1
-    return image, offset, length, _read(svc, image, *found, offset, length)
+    return image, offset, length, open_data(svc, image, offset, length)
 
 
 def _read(svc: ImageService, image: Image, store: Store, location: str, offset: int, length: int) -> Iterable[bytes]:
@@ -218,6 +290,8 @@ def _read(svc: ImageService, image: Image, store: Store, location: str, offset: 
         if kept is not None:
             return kept
         if not store.local and length == image.size:
+            if not store.read_only:
+                store.size(location)  # so that nothing is promised that is not there
             return svc.cache.through(image, store, location)
     return store.read(location, offset, length)
 
@@ -239,4 +313,4 @@ def delete_from_store(svc: ImageService, ctx: Context, image_id: str, name: str)
         rest = {n: location for n, location in image.locations.items() if n != name}
         images.changed(conn, image, {"locations": rest})
     if name in svc.stores:
-        svc.stores[name].delete(image.locations[name])
+        images.forget(svc.stores[name], image.locations[name])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,12 @@ from aerie_image.db.images import Image, Viewer
 from aerie_image.logic import limits
 from aerie_image.logic.limits import Limits
 from aerie_image.schemas.images import BASE, MAX_NAME, READ_ONLY, RESERVED, RESERVED_PREFIX
+from aerie_image.stores.base import Store
 
 if TYPE_CHECKING:
     from aerie_image.container import ImageService
+
+LOG = logging.getLogger(__name__)
 
 
 def viewer(ctx: Context) -> Viewer:
@@ -187,12 +191,20 @@ def delete(svc: ImageService, ctx: Context, image_id: str) -> None:
         db.images.delete(conn, image_id)
     for name, location in image.locations.items():
         if name in svc.stores:
-            svc.stores[name].delete(location)
+            forget(svc.stores[name], location)
     if svc.cache is not None:
         svc.cache.dequeue(image_id)
         svc.cache.remove(image_id)
     if image.status in ("uploading", "importing"):
         svc.staging.discard(image_id)  # an import that has not begun its first step has nothing to undo
+
+
+def forget(store: Store, location: str) -> None:
+    """Remove data that no image refers to any more; by the reconciler, when the store cannot do it now."""
+    try:
+        store.delete(location)
+    except OSError as e:
+        LOG.warning("%s stays until the reconciler removes it: %s", location, e)
 
 
 @retried

@@ -27,12 +27,22 @@ def load(conf: cfg.ConfigOpts, rules: Rules) -> dict[str, Store]:
 
 
 def _make(conf: cfg.ConfigOpts, rules: Rules, name: str, kind: str) -> Store:
+    if kind not in STORE_OPTIONS:
+        raise ValueError(f"enabled_backends: {name} is of the unknown kind {kind!r}; known: {', '.join(STORE_OPTIONS)}")
     if kind == "http":
         return HttpStore(name, rules)
-    if kind != "file":
-        raise ValueError(f"enabled_backends: {name} is of the unknown kind {kind!r}; known are file and http")
     main = Path(conf.file.filesystem_store_datadir)
-    if name == "file":
+    if kind == name == "file":
         return FileStore(name, main)
-    conf.register_opts(STORE_OPTIONS, group=name)
-    return FileStore(name, Path(conf[name].filesystem_store_datadir or main.with_name(f"{main.name}-{name}")))
+    conf.register_opts(STORE_OPTIONS[kind], group=name)
+    if kind == "file":
+        return FileStore(name, Path(conf[name].filesystem_store_datadir or main.with_name(f"{main.name}-{name}")))
+    if kind == "swift":
+        from aerie_image.stores.swift import SwiftStore
+
+        return SwiftStore(name, conf[name])
+    try:
+        from aerie_image.stores.s3 import S3Store  # its library is large, and not everybody has it
+    except ModuleNotFoundError as e:
+        raise ValueError(f"enabled_backends: {name} is of kind s3, which needs the library {e.name}") from e
+    return S3Store(name, conf[name])

@@ -132,7 +132,7 @@ def test_a_store_that_fails_is_named_and_the_others_keep_the_data(
     image_id = new_image(svc)
     image_data.stage(svc, OWNER, image_id, Body(DATA), None)  # type: ignore[arg-type]
 
-    def full(image_id: str) -> Any:
+    def full(image_id: str, size: int | None = None) -> Any:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(svc.stores["copies"], "create", full)
