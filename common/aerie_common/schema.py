@@ -55,26 +55,45 @@ def uuid(*, nullable: bool = False) -> Schema:
     return string(pattern=UUID_PATTERN, nullable=nullable)
 
 
-def integer(min: int | None = None, max: int | None = None, *, nullable: bool = False, text: bool = False) -> Schema:
+LEAST, MOST = -(2**63), 2**63 - 1
+"""What a database's largest integers hold; the limits of whole numbers that name none of their own."""
+LARGEST = 1e15
+"""The largest number with a fraction that is taken."""
+
+
+def integer(min: int = LEAST, max: int = MOST, *, nullable: bool = False, text: bool = False) -> Schema:
     """A whole number; with text=True also one written as digits in a string."""
     types = ["integer"] + (["string"] if text else []) + (["null"] if nullable else [])
-    schema: Schema = {"type": types if len(types) > 1 else types[0]}
+    schema: Schema = {"type": types if len(types) > 1 else types[0], "minimum": min, "maximum": max}
     if text:
-        schema["pattern"] = r"^-?[0-9]+$"
-    if min is not None:
-        schema["minimum"] = min
-    if max is not None:
-        schema["maximum"] = max
+        schema |= {"pattern": r"^-?[0-9]+$", "format": f"{_WITHIN}{min}..{max}"}
     return schema
 
 
-def number(min: float | None = None, *, text: bool = False) -> Schema:
-    schema: Schema = {"type": ["number", "string"] if text else "number"}
+def number(min: float = -LARGEST, *, text: bool = False) -> Schema:
+    """A number; with text=True also one written as a string."""
+    schema: Schema = {"type": ["number", "string"] if text else "number", "minimum": min, "maximum": LARGEST}
     if text:
-        schema["pattern"] = r"^-?[0-9]+(\.[0-9]+)?$"
-    if min is not None:
-        schema["minimum"] = min
+        schema |= {"pattern": r"^-?[0-9]+(\.[0-9]+)?$", "format": f"{_WITHIN}{min}..{LARGEST}"}
     return schema
+
+
+_WITHIN = "number within "
+"""How the formats begin that bound numbers in strings, where JSON schema's own bounds say nothing."""
+
+
+def _formats(schema: Any) -> dict[str, Callable[[str], bool]]:
+    """The formats of that kind in a schema, with what checks them."""
+    if isinstance(schema, list):
+        return {name_: check for one in schema for name_, check in _formats(one).items()}
+    if not isinstance(schema, dict):
+        return {}
+    found = _formats(list(schema.values()))
+    name_ = schema.get("format")
+    if isinstance(name_, str) and name_.startswith(_WITHIN):
+        low, high = (float(bound) for bound in name_.removeprefix(_WITHIN).split(".."))
+        found[name_] = lambda text: low <= float(text) <= high
+    return found
 
 
 TRUE_WORDS = frozenset({"true", "1", "yes", "on", "t", "y"})
@@ -172,7 +191,7 @@ def compile_schema(schema: Schema) -> Validator:
     """A function that raises InvalidField naming the first value that does not fit."""
     check_keywords(schema)
     validate = fastjsonschema.compile(
-        {"$schema": "http://json-schema.org/draft-07/schema#", **schema}, use_default=False
+        {"$schema": "http://json-schema.org/draft-07/schema#", **schema}, formats=_formats(schema), use_default=False
     )
 
     def check(value: Any) -> None:

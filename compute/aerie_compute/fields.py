@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 
+from aerie_common import times
 from aerie_common.errors import BadRequest
 
 
@@ -21,7 +22,6 @@ def isoformat_micros(value: datetime.datetime | None) -> str | None:
 def parse_time(text: str, name: str) -> datetime.datetime:
     """ISO 8601 in any zone as naive UTC. BadRequest names the parameter."""
     try:
-        value = datetime.datetime.fromisoformat(text)
+        return times.parse(text)
     except ValueError:
         raise BadRequest(f"Invalid input for query parameters {name}: {text!r} is no ISO 8601 time.") from None
-    return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from aerie_common import times
 from aerie_common.db import insert_if_absent, utcnow
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import GROUPS, PASSWORDS, USERS, Group, Password, User
@@ -53,9 +54,7 @@ def expiring(test: str) -> sa.ColumnElement[bool]:
     }.get(operator)  # fmt: skip
     if compare is None:
         compare, text = sa.Column.__eq__, test
-    when = datetime.datetime.fromisoformat(text)
-    if when.tzinfo is not None:
-        when = when.astimezone(datetime.UTC).replace(tzinfo=None)
+    when = times.parse(text)
     newest = sa.select(sa.func.max(_pw.id)).group_by(_pw.user_id)
     matching = sa.select(_pw.user_id).where(_pw.id.in_(newest), compare(_pw.expires_at, when))
     return t.users.c.id.in_(matching)

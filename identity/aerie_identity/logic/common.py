@@ -12,6 +12,7 @@ from typing import Any
 
 from oslo_db import exception as db_exc
 
+from aerie_common import times
 from aerie_common.errors import BadRequest
 from aerie_identity.errors import Duplicate, ImmutableResource
 
@@ -62,7 +63,6 @@ def refuse_immutable(noun: str, row: Any, changes: dict[str, Any] | None = None)
 def parse_time(name: str, text: Any) -> datetime.datetime:
     """A time a caller sent, as naive UTC. Raises BadRequest."""
     try:
-        when = datetime.datetime.fromisoformat(text)
+        return times.parse(text)
     except (ValueError, TypeError):
         raise BadRequest(f"{name} must be a time like 2026-01-01T00:00:00Z.") from None
-    return when.astimezone(datetime.UTC).replace(tzinfo=None) if when.tzinfo is not None else when

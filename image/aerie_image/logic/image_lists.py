@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from aerie_common import times
 from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest
@@ -34,10 +35,9 @@ _APART = frozenset(
 
 def _time(text: str) -> datetime.datetime:
     try:
-        moment = datetime.datetime.fromisoformat(text)
+        return times.parse(text)
     except ValueError:
         raise BadRequest(f"{text!r} is not a time of the form 2026-01-31T12:00:00Z.") from None
-    return moment.astimezone(datetime.UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def _value(name: str, text: str) -> Any:
