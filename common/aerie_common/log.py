@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log lines: `TIME PID LEVEL module [request-id user project] text`, to standard error or a file.
 
-Secrets never reach a line: what looks like a password or token value is masked here as the last resort.
+Secrets never reach a line: what looks like a password or token value is masked here as the last resort. Nor does
+anything a caller sent make a line of its own: control characters are written as escapes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ _SECRET = re.compile(
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]+:)[^@\s]+@")
 
 
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029) if code != 9}
+
+
 def mask(text: str) -> str:
     """The text with values of passwords, tokens and secrets replaced by ***."""
     if "://" in text:
@@ -34,6 +38,9 @@ class _Formatter(logging.Formatter):
         ctx = context.current()
         record.who = f"[{ctx.request_id} {ctx.user_name or '-'} {ctx.project_name or '-'}]" if ctx else "[-]"
         return mask(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return super().formatMessage(record).translate(_CONTROL)
 
 
 _QUIET = (
