@@ -94,7 +94,8 @@ _ROUTES = schema.obj({"router": schema.obj({"routes": schema.array(ROUTE)}, ["ro
 _TAGS = schema.obj({"tags": schema.array(schema.string(min=1, max=255), unique=True)}, ["tags"])
 _TAGS_REPLY = schema.obj({"tags": schema.array(schema.string())}, ["tags"])
 _ADDRESSES = schema.obj({"addresses": schema.array(schema.string(max=64), min=1)}, ["addresses"])
-_QUOTA = schema.obj({"quota": schema.obj(extra={"type": ["integer", "string", "boolean"]})}, ["quota"])
+_QUOTA_MANNERS = {name: schema.anything() for name in ("project_id", "tenant_id", "force", "check_limit")}
+_QUOTA = schema.obj({"quota": schema.obj(_QUOTA_MANNERS, extra=schema.integer(-1, 0x7FFFFFFF, text=True))}, ["quota"])
 _QUOTA_REPLY = schema.obj({"quota": schema.obj(extra=True)}, extra=True)
 _POOLS = ("list_pools", "show_pool", "create_pool", "update_pool", "delete_pool")
 _SCOPES = ("list_scopes", "show_scope", "create_scope", "update_scope", "delete_scope")

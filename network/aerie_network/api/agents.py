@@ -26,11 +26,7 @@ def _shower(req: Request) -> common.Show:
 
 def list_(req: Request) -> dict[str, Any]:
     """List agents."""
-    body = common.listed(req, "agents", logic.page(req.svc, req.ctx, req.listing), _shower(req))
-    wanted = req.query_one("alive")
-    if wanted is not None:
-        body["agents"] = [a for a in body["agents"] if a.get("alive") == (wanted.lower() in ("true", "1"))]
-    return body
+    return common.listed(req, "agents", logic.page(req.svc, req.ctx, req.listing), _shower(req))
 
 
 def show(req: Request, agent_id: str) -> dict[str, Any]:

@@ -75,11 +75,8 @@ def quota_details(req: Request, project_id: str) -> dict[str, Any]:
 
 def update_quota(req: Request, project_id: str) -> dict[str, Any]:
     """Give a project a quota of its own."""
-    sent = {
-        name: int(v)
-        for name, v in req.body["quota"].items()
-        if name not in ("project_id", "tenant_id", "force", "check_limit")
-    }
+    manners = ("project_id", "tenant_id", "force", "check_limit")
+    sent = {name: int(value) for name, value in req.body["quota"].items() if name not in manners}
     return {"quota": logic.set_quota(req.svc, req.ctx, project_id, sent)}
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from aerie_common.db import insert_if_absent, new_id, utcnow
+from aerie_common.schema import to_bool
 from aerie_network.db import tables
 from aerie_network.db.query import Condition, Store, Values
-from aerie_network.errors import AgentNotFound
+from aerie_network.errors import AgentNotFound, InvalidInput
 
 _A = tables.agents.c
 
@@ -40,6 +41,15 @@ class Agent:
 def _by_type(values: Values) -> Condition:
     """Clients write the types in more than one way: "DHCP agent", "DHCP Agent"."""
     return sa.func.lower(_A.agent_type).in_([value.lower() for value in values])
+
+
+def heard_of(since: datetime.datetime, values: Values) -> Condition:
+    """Agents that were heard of since that time, or were not: the filter `alive`."""
+    heard = _A.heartbeat_at > since
+    try:
+        return sa.or_(*(heard if to_bool(value) else sa.not_(heard) for value in values))
+    except ValueError as e:
+        raise InvalidInput(error_message=f"alive: {e}") from e
 
 
 STORE = Store(

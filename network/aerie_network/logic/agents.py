@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -221,8 +222,10 @@ def page(svc: NetworkService, ctx: Context, listing: Listing) -> Page[Agent]:
     """The agents of the cloud; those who do not run it see none."""
     if not privileged(ctx):
         return Page([])
+    filters = dict(listing.filters)
+    where = [db.heard_of(live_since(svc), filters.pop("alive"))] if "alive" in filters else []
     with svc.db.read() as conn:
-        return db.STORE.page(conn, listing)
+        return db.STORE.page(conn, replace(listing, filters=filters), *where)
 
 
 def show(svc: NetworkService, ctx: Context, agent_id: str) -> Agent:

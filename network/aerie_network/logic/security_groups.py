@@ -110,7 +110,7 @@ def _template_rules(work: Work, group: dict[str, Any], *, default: bool) -> list
     if not templates and work.conn.execute(sa.select(sa.func.count()).select_from(t)).scalar() == 0:
         seed_templates(work.conn)
         return _template_rules(work, group, default=default)
-    rows = []
+    rows: dict[str, dict[str, Any]] = {}
     for template in templates:
         remote = template["remote_group_id"]
         values = {
@@ -119,10 +119,20 @@ def _template_rules(work: Work, group: dict[str, Any], *, default: bool) -> list
                          "remote_address_group_id", "description")
         }  # fmt: skip
         values["remote_group_id"] = group["id"] if remote == PARENT else remote
-        rows.append(_rule_row(group["id"], group["project_id"], values))
+        if not _remotes_gone(work.conn, group["id"], values):
+            row = _rule_row(group["id"], group["project_id"], values)
+            rows.setdefault(row["digest"], row)
     if rows:
-        db.RULES.insert(work.conn, *rows)
-    return [Rule(**row) for row in rows]
+        db.RULES.insert(work.conn, *rows.values())
+    return [Rule(**row) for row in rows.values()]
+
+
+def _remotes_gone(conn: sa.Connection, group_id: str, template: dict[str, Any]) -> bool:
+    """Does a template name a group that has been deleted since?"""
+    remote, addresses = template["remote_group_id"], template["remote_address_group_id"]
+    if remote and remote != group_id and db.STORE.find(conn, remote) is None:
+        return True
+    return bool(addresses) and db.ADDRESS_GROUPS.find(conn, addresses) is None
 
 
 def seed_templates(conn: sa.Connection) -> None:
@@ -470,7 +480,7 @@ def _ensure_templates(svc: NetworkService) -> None:
 
 @retried
 def create_default_rules(svc: NetworkService, ctx: Context, requests: list[dict[str, Any]]) -> list[DefaultRule]:
-    """Add templates."""
+    """Add templates. SecurityGroupNotFound, AddressGroupNotFound for groups that they name."""
     _ensure_templates(svc)
     now = utcnow()
     rows = []
@@ -483,6 +493,11 @@ def create_default_rules(svc: NetworkService, ctx: Context, requests: list[dict[
             "created_at": now, "updated_at": now,
         })  # fmt: skip
     with svc.db.write() as conn:
+        for row in rows:
+            if (remote := row["remote_group_id"]) and remote != PARENT:
+                db.STORE.get(conn, remote)
+            if row["remote_address_group_id"]:
+                db.ADDRESS_GROUPS.get(conn, row["remote_address_group_id"])
         db.DEFAULT_RULES.insert(conn, *rows)
     return [DefaultRule(**row) for row in rows]
 

@@ -8,6 +8,7 @@ from aerie_common.fields import Field, Resource
 from aerie_network.schemas import common
 
 _LENGTH = schema.integer(0, 128, text=True)
+_QUOTA = schema.integer(0, 0x7FFFFFFF, text=True, nullable=True)
 
 SUBNET_POOL = Resource(
     "subnetpool",
@@ -18,9 +19,7 @@ SUBNET_POOL = Resource(
         common.number("default_prefixlen", _LENGTH, create=True, update=True, filter=True, sort=True),
         common.number("min_prefixlen", _LENGTH, create=True, update=True, filter=True, sort=True),
         common.number("max_prefixlen", _LENGTH, create=True, update=True, filter=True, sort=True),
-        common.number(
-            "default_quota", schema.integer(0, text=True, nullable=True), create=True, update=True, default=None
-        ),
+        common.number("default_quota", _QUOTA, create=True, update=True, default=None),
         Field("ip_version", {"type": "integer"}, filter=True, sort=True),
         Field("address_scope_id", common.OPTIONAL_ID, create=True, update=True, default=None, filter=True, sort=True),
         common.flag("shared", update=False, policy="create_subnetpool:shared"),
