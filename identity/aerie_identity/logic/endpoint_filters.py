@@ -93,8 +93,6 @@ def list_(svc: Identity, listing: Listing) -> Page[EndpointGroup]:
 
 
 def _check_filters(conn: sa.Connection, filters: dict[str, Any] | None) -> None:
-    if filters is None:
-        return
     if not filters:
         raise BadRequest("An endpoint group needs at least one filter.")
     if "service_id" in filters and SERVICES.get(conn, filters["service_id"]) is None:
@@ -111,10 +109,13 @@ def create(svc: Identity, ctx: Context, values: dict[str, Any]) -> EndpointGroup
 
 @retried
 def update(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> EndpointGroup:
-    changes = {name: values[name] for name in ("name", "description", "filters") if name in values}
+    changes = {name: values[name] for name in ("name", "description") if name in values}
+    if values.get("filters") is not None:
+        changes["filters"] = values["filters"]
     with svc.db.write() as conn:
         row = _load(conn, id)
-        _check_filters(conn, changes.get("filters"))
+        if "filters" in changes:
+            _check_filters(conn, changes["filters"])
         ENDPOINT_GROUPS.update(conn, id, **changes)
         svc.epoch.bump(conn)
     return dataclasses.replace(row, **changes)

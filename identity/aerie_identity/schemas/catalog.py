@@ -39,7 +39,7 @@ ENDPOINT_GROUP = Resource("endpoint_group", "endpoint_groups", [
     Field("id", schema.string()),
     Field("name", schema.name(), create="required", update=True, filter=True),
     Field("description", TEXT, create=True, update=True),
-    Field("filters", schema.obj({
+    Field("filters", schema.obj({  # null changes nothing: the command line sends it
         "interface": INTERFACE, "service_id": ID, "region_id": _REGION_ID, "enabled": schema.boolean(),
-    }), create="required", update=True),
+    }, nullable=True), create="required", update=True),
 ], extra=False)  # fmt: skip
