@@ -9,7 +9,7 @@ from aerie_common import pipeline
 from aerie_common.flow_runner import FlowRunner
 from aerie_common.reconcile import Reconciler
 from aerie_common.service import Daemon, DatabaseSpec, ServiceSpec, Stoppable
-from aerie_image import commands, reconcile, standard_metadefs
+from aerie_image import commands, reconcile, replication, standard_metadefs
 from aerie_image.container import ImageService
 from aerie_image.db.tables import METADATA
 from aerie_image.flows import FLOWS
@@ -44,7 +44,7 @@ SPEC = ServiceSpec(
     options=OPTIONS,
     databases=(DatabaseSpec("image", "database", lambda: METADATA),),
     table=lambda: TABLE,
-    commands={"scrub": commands.scrub},
+    commands={"replicate": replication.run, "scrub": commands.scrub},
     all_in_one={(None, "enabled_backends"): {"file": "file", "copies": "file"}},
     paths={("file", "filesystem_store_datadir"): "images", ("file", "staging_datadir"): "image-staging"},
 )

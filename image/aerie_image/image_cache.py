@@ -61,13 +61,14 @@ class ImageCache:
 
     # ---- reading
 
-    def open(self, image_id: str, offset: int, length: int) -> FileSlice | None:
-        """A part of the copy, when it is here; counts as a hit."""
+    def open(self, image_id: str, offset: int, length: int, *, hit: bool = True) -> FileSlice | None:
+        """A part of the copy, when it is here. hit: somebody uses it, which is counted."""
         try:
             file = open(self._folder / image_id, "rb", buffering=0)  # noqa: SIM115 (closed with the reply)
         except FileNotFoundError:
             return None
-        self._count(image_id)
+        if hit:
+            self._count(image_id)
         return FileSlice(file, offset, length)
 
     def _count(self, image_id: str) -> None:
