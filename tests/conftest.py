@@ -16,7 +16,7 @@ import pytest
 
 import aerie_common  # noqa: F401  (before any Oslo library, see there)
 from postgres import INSTALLED, PostgreSQL
-from servers import MariaDB, Memcached, PowerDNS, RabbitMQ
+from servers import MariaDB, Memcached, PowerDNS, RabbitMQ, Swift
 from stack import StackHost
 
 
@@ -57,6 +57,14 @@ def memcached(servers_dir: Path) -> Iterator[Memcached]:
 @pytest.fixture(scope="session")
 def powerdns(servers_dir: Path) -> Iterator[PowerDNS]:
     server = PowerDNS(servers_dir / "powerdns")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def swift(servers_dir: Path) -> Iterator[Swift]:
+    server = Swift(servers_dir / "swift")
     server.start()
     yield server
     server.stop()

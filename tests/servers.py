@@ -474,12 +474,12 @@ class PowerDNS(Server):
 class Swift(Server):
     """OpenStack's object store with one copy of everything; it speaks S3 as well.
 
-    Users of tempauth: `project:user` with `password`, who owns its account (and may be told apart by S3 as access key
-    and secret). identity: (URL, user, password) of an identity service whose tokens it takes instead of its own.
+    `user` (project:user) with `password` owns an account; by S3 they are access key and secret.
     """
 
     name = "swift"
     user = "test:tester"
+    region = "test-region"
     program = Path(__file__).with_name("swift_process.py")
 
     def __init__(self, directory: Path) -> None:
@@ -509,7 +509,7 @@ class Swift(Server):
         pipeline = "catch_errors gatekeeper cache listing_formats s3api tempauth slo versioned_writes proxy-server"
         filters = {name: {"use": f"egg:swift#{name}"} for name in pipeline.split()[:-1]}
         filters["cache"] = {"use": "egg:swift#memcache", "memcache_servers": self.memcached.address}
-        filters["s3api"] |= {"location": "test-region", "min_segment_size": "1048576"}
+        filters["s3api"] |= {"location": self.region, "min_segment_size": "1048576"}
         filters["tempauth"][f"user_{project}_{user}"] = f"{self.password} .admin"
         app = {"use": "egg:swift#proxy", "account_autocreate": "true", "allow_account_management": "true"}
         sections = {"DEFAULT": {**common, "bind_port": str(self.port)}, "pipeline:main": {"pipeline": pipeline}}
@@ -528,7 +528,28 @@ class Swift(Server):
         self.memcached.stop()
 
     def ready(self) -> bool:
-        return tcp_open(self.port)
+        try:
+            self.call("GET", "")
+        except OSError:
+            return False
+        return True
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """One request for the user's account (`/container/object`): what a test checks a store's work with."""
+        login = urllib.request.Request(
+            f"{self.url}/auth/v1.0", headers={"X-Auth-User": self.user, "X-Auth-Key": self.password}
+        )
+        with urllib.request.urlopen(login, timeout=10) as reply:
+            account, token = reply.headers["X-Storage-Url"], reply.headers["X-Auth-Token"]
+        request = urllib.request.Request(account + path, data=body, headers={"X-Auth-Token": token}, method=method)
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            text: bytes = reply.read()
+        return text
+
+    def objects(self) -> list[str]:
+        """Everything there is, `container/object`."""
+        containers = self.call("GET", "").decode().split()
+        return [f"{one}/{name}" for one in containers for name in self.call("GET", f"/{one}").decode().split()]
 
 
 def _write_ini(path: Path, sections: Mapping[str, Mapping[str, str]]) -> None:
