@@ -15,8 +15,8 @@ from aerie_image.db.tables import METADATA
 from aerie_image.options import OPTIONS
 
 
-@pytest.fixture
-def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+def service(database_url: str, tmp_path: Path) -> ImageService:
+    """One with two file stores, on an empty database."""
     conf = config.load(config.new(OPTIONS), [])
     conf.set_override("connection", database_url, group="database")
     conf.set_override("filesystem_store_datadir", str(tmp_path / "images"), group="file")
@@ -24,5 +24,19 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
     conf.set_override("enabled_backends", {"file": "file", "copies": "file"})
     svc = ImageService(conf)
     svc.db.create_all(METADATA)
+    return svc
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+    svc = service(database_url, tmp_path)
+    yield Api(svc)
+    svc.db.dispose()
+
+
+@pytest.fixture
+def one_api(tmp_path: Path) -> Iterator[Api]:
+    """On one database only: for what takes long and has little to do with it."""
+    svc = service(f"sqlite:///{tmp_path / 'test.sqlite'}", tmp_path)
     yield Api(svc)
     svc.db.dispose()

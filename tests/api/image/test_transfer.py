@@ -7,9 +7,12 @@ import http.client
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,8 @@ import pytest
 from aerie_common.serving import HttpServer
 from aerie_common.testing.api import Api, Caller
 
-SIZE, GROWTH = 256 << 20, 64 << 20
+SIZE, HUGE, GROWTH = 256 << 20, 2 << 30, 64 << 20
+DATA = {"Content-Type": "application/octet-stream"}
 CLIENT = """
 import hashlib, http.client, json, os, sys
 method, port, path, size, chunked = sys.argv[1:]
@@ -89,18 +93,72 @@ def make(api: Api, by: Caller) -> str:
     return str(api.call("POST", "/v2/images", body, by=by, expect=201).json["id"])
 
 
-@pytest.mark.parametrize("how", ["known", "chunked"])
-def test_large_images_pass_through_little_memory(api: Api, port: int, how: str) -> None:
+@pytest.mark.parametrize(("how", "size"), [("known", SIZE), ("chunked", HUGE)])
+def test_large_images_pass_through_little_memory(one_api: Api, how: str, size: int) -> None:
+    api, member = one_api, one_api.caller("member")
+    server = HttpServer(api.app, ("127.0.0.1", 0))
+    server.start()
+    try:
+        image_id, memory = make(api, member), Memory()
+        path = f"/v2/images/{image_id}/file"
+        sent = client(member.token, "PUT", server.port, path, size, how)
+        assert sent["status"] == 204
+        image = api.call("GET", f"/v2/images/{image_id}", by=member).json
+        assert (image["size"], image["checksum"], image["status"]) == (size, sent["md5"], "active")
+        got = client(member.token, "GET", server.port, path, 0, "-")
+        assert (got["status"], got["got"], got["md5"]) == (200, size, sent["md5"])
+        assert memory.growth() < GROWTH
+    finally:
+        server.stop()
+        api.call("DELETE", f"/v2/images/{image_id}", by=member, expect=204)  # the disk is not only ours
+
+
+def test_an_upload_that_broke_off_can_be_done_again(api: Api, port: int) -> None:
+    """Whether the client had told the size or not, and not before it is over."""
     member = api.caller("member")
-    image_id, memory = make(api, member), Memory()
-    path = f"/v2/images/{image_id}/file"
-    sent = client(member.token, "PUT", port, path, SIZE, how)
-    assert sent["status"] == 204
-    image = api.call("GET", f"/v2/images/{image_id}", by=member).json
-    assert (image["size"], image["checksum"], image["status"]) == (SIZE, sent["md5"], "active")
-    got = client(member.token, "GET", port, path, 0, "-")
-    assert (got["status"], got["got"], got["md5"]) == (200, SIZE, sent["md5"])
-    assert memory.growth() < GROWTH
+    for form in ("Content-Length: 1000000", "Transfer-Encoding: chunked"):
+        image_id = make(api, member)
+        path = f"/v2/images/{image_id}"
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as broken:
+            head = f"PUT {path}/file HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {member.token}\r\n{form}\r\n"
+            broken.sendall(f"{head}Content-Type: application/octet-stream\r\n\r\n".encode())
+            broken.sendall((b"400\r\n" if "chunked" in form else b"") + b"x" * 1024 + b"\r\n")
+            eventually(lambda path=path: api.call("GET", path, by=member).json["status"] == "saving")
+            again = api.call("PUT", f"{path}/file", b"y", by=member, headers=DATA, expect=409)
+            assert again.json["code"].startswith("409")
+        eventually(lambda path=path: api.call("GET", path, by=member).json["status"] == "queued")
+        assert os.listdir(api.svc.conf.file.filesystem_store_datadir) == [], form
+        api.call("PUT", f"{path}/file", b"whole", by=member, headers=DATA, expect=204)
+        assert api.call("GET", f"{path}/file", by=member).body == b"whole"
+        api.call("DELETE", path, by=member, expect=204)
+
+
+def eventually(check: Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_of_many_uploads_at_a_time_one_wins(api: Api, port: int) -> None:
+    member, found = api.caller("member"), []
+    image_id = make(api, member)
+
+    def upload(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        headers = {**DATA, "X-Auth-Token": member.token}
+        connection.request("PUT", f"/v2/images/{image_id}/file", bytes([number]) * 3_000_000, headers)
+        found.append((connection.getresponse().status, number))
+        connection.close()
+
+    threads = [threading.Thread(target=upload, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    [winner] = [number for status, number in found if status == 204]
+    assert sorted(status for status, _ in found) == [204] + [409] * 5
+    assert api.call("GET", f"/v2/images/{image_id}/file", by=member).body == bytes([winner]) * 3_000_000
 
 
 @pytest.mark.parametrize("how", ["known", "chunked"])
