@@ -35,6 +35,14 @@ StartResponse = Callable[..., Any]
 _NO_BODY = (204, 304)
 
 
+def _text(path: str) -> str:
+    """WSGI hands over the bytes of a path as Latin-1; the names in it are UTF-8."""
+    try:
+        return path.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise BadRequest("The path is not UTF-8.") from None
+
+
 class Application:
     """`svc` is the service's container; its `table` holds the operations."""
 
@@ -87,6 +95,8 @@ class Application:
         environ, ctx = request.environ, request.ctx
         method: str = environ["REQUEST_METHOD"]
         path: str = environ.get("PATH_INFO") or "/"
+        if not path.isascii():
+            path = _text(path)
         for prefix in self.table.prefixes:
             if path == prefix or path.startswith(prefix + "/"):
                 request.prefix, path = prefix, path[len(prefix) :] or "/"

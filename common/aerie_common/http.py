@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import webob
 
@@ -108,7 +108,7 @@ class Request:
     @property
     def url(self) -> str:
         """This request's address without its query."""
-        return self.base_url + self.path
+        return self.base_url + quote(self.path, safe="/%:@!$&'()*+,;=~")
 
     @cached_property
     def listing(self) -> Listing:

@@ -15,6 +15,7 @@ from aerie_common.errors import BadRequest
 
 Query = Mapping[str, list[str]]
 PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir", "page_reverse", "fields"})
+MOST_DIGITS = 9
 _DIRECTIONS = ("asc", "desc")
 
 
@@ -77,13 +78,11 @@ def _limit(query: Query, style: ListStyle) -> int | None:
     text = query["limit"][-1] if query.get("limit") else None
     if text is None:
         return style.max_limit if style.always_page else None
-    try:
-        limit = int(text)
-    except ValueError:
-        raise BadRequest(f"limit must be a whole number, not {text!r}.") from None
-    if limit < 0:
+    if not (text.isascii() and text.removeprefix("-").isdigit()):
+        raise BadRequest(f"limit must be a whole number, not {text!r}.")
+    if text.startswith("-"):
         raise BadRequest("limit must not be negative.")
-    return min(limit, style.max_limit)
+    return style.max_limit if len(text) > MOST_DIGITS else min(int(text), style.max_limit)
 
 
 def _sort(query: Query, sort_keys: frozenset[str]) -> tuple[tuple[str, str], ...]:

@@ -164,6 +164,21 @@ def test_prefix_and_links(app: App) -> None:
     assert app.call("GET", "/compute/").json == {"versions": ["http://localhost/compute"]}
 
 
+def test_names_in_paths_are_utf_8(app: App) -> None:
+    reply = app.call("GET", "/v2.1/colours/%D0%BA%D1%80%D0%B0%D1%81%D0%BD%D1%8B%D0%B9")
+    assert reply.json["itemNotFound"]["message"] == "Colour красный could not be found."
+    assert app.call("GET", "/v2.1/colours/%FF%FE").status_int == 400
+
+
+@pytest.mark.parametrize("limit", ["-1", "x", "", "1_0", "%D9%A3", "1.0", "+1", "%201"])
+def test_limits_that_are_none(app: App, limit: str) -> None:
+    assert app.call("GET", f"/v2.1/colours?limit={limit}").status_int == 400
+
+
+def test_a_huge_limit_is_the_largest(app: App) -> None:
+    assert app.call("GET", "/v2.1/colours?limit=" + "9" * 5000).status_int == 200
+
+
 def test_lists_know_their_filters(app: App) -> None:
     reply = app.call("GET", "/v2.1/colours?name=a&name=b&sort_key=name&sort_dir=desc&limit=5")
     assert reply.json["seen"] == {"name": ["a", "b"]} and reply.json["sort"] == [["name", "desc"]]
