@@ -45,8 +45,27 @@ def show(req: Request) -> Reply:
     return Reply({"version": _version(req)}, headers=[("Vary", "X-Auth-Token")])
 
 
-_EXTENSIONS = {"OS-TRUST", "OS-INHERIT", "OS-EP-FILTER", "OS-REVOKE", "OS-OAUTH1", "OS-OAUTH2", "OS-EC2",
-               "OS-FEDERATION"}  # fmt: skip
+_ROOT = "https://docs.openstack.org/api/openstack-identity/3"
+_EXTENSION_PARAMETERS = ("trust_id", "endpoint_group_id", "idp_id", "sp_id", "mapping_id", "protocol_id", "consumer_id")
+_NAMED = {  # relations that are not called after their path
+    "/users/{user_id}/password": "user_change_password",
+    "/users/{user_id}/application_credentials": "application_credentials",
+    "/users/{user_id}/application_credentials/{application_credential_id}": "application_credential",
+    "/users/{user_id}/access_rules": "access_rules",
+    "/users/{user_id}/access_rules/{access_rule_id}": "access_rule",
+    "/roles/{prior_role_id}/implies": "implied_roles",
+    "/roles/{prior_role_id}/implies/{implied_role_id}": "implied_role",
+    "/domains/{domain_id}/config/{group}": "domain_config_group",
+    "/domains/{domain_id}/config/{group}/{option}": "domain_config_option",
+    "/limits/model": "limit_model",
+    "/domains/config/default": "domain_config_default",
+    "/domains/config/{group}/default": "domain_config_default_group",
+    "/domains/config/{group}/{option}/default": "domain_config_default_option",
+    "/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}/endpoints": "endpoints_in_endpoint_group",
+    "/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}/projects": "projects_associated_with_endpoint_group",
+    "/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}/projects/{project_id}": "endpoint_group_to_project_association",
+}
+_EXTENSION_OF = {"/ec2tokens": "OS-EC2", "/s3tokens": "s3tokens"}
 
 
 @cache
@@ -60,18 +79,22 @@ def _home(prefix: str) -> bytes:
             continue
         path = op.path.removeprefix("/v3")
         parts = [part for part in path.split("/") if part]
-        extension = next((part for part in parts if part in _EXTENSIONS), None)
-        words = [part for part in parts if not part.startswith("{") and part != extension]
-        single = parts[-1].startswith("{")
-        relation = "_".join(_singular(w) if single or i < len(words) - 1 else w for i, w in enumerate(words))
-        root = "https://docs.openstack.org/api/openstack-identity/3"
-        base = f"{root}/ext/{extension}/1.0" if extension else root
+        extension = _EXTENSION_OF.get(path) or next((part for part in parts if part.startswith("OS-")), None)
+        base = f"{_ROOT}/ext/{extension}/1.0" if extension else _ROOT
         names = [part[1:-1] for part in parts if part.startswith("{")]
         entry: dict[str, Any] = {"href": prefix + path}
         if names:
-            entry = {"href-template": prefix + path, "href-vars": {n: f"{root}/param/{n}" for n in names}}
-        resources.setdefault(f"{base}/rel/{relation}", entry)
+            variables = {n: f"{base if n in _EXTENSION_PARAMETERS else _ROOT}/param/{n}" for n in names}
+            entry = {"href-template": prefix + path, "href-vars": variables}
+        resources.setdefault(f"{base}/rel/{_NAMED.get(path) or _relation(parts)}", entry)
     return orjson.dumps({"resources": resources})
+
+
+def _relation(parts: list[str]) -> str:
+    """`/users/{user_id}/groups` is user_groups, `/users/{user_id}` is user: what an id follows is one thing."""
+    named = zip(parts, [*parts[1:], ""], strict=True)
+    words = [_singular(part) if after.startswith("{") else part for part, after in named]
+    return "_".join(word for word in words if not word.startswith(("{", "OS-")))
 
 
 def _singular(word: str) -> str:

@@ -87,8 +87,9 @@ def create(svc: Identity, ctx: Context, *, domain_id: str, values: dict[str, Any
             parent = load_domain(conn, home)
         if not parent.enabled:
             raise Forbidden(f"Cannot create a project below {parent.id}, which is disabled.")
-        if len(parent.ancestors) + 1 > svc.conf.identity.max_project_tree_depth:
-            raise Forbidden(f"The tree of projects must not be deeper than {svc.conf.identity.max_project_tree_depth}.")
+        depth = tree_depth(svc)
+        if len(parent.ancestors) + 1 > depth:
+            raise Forbidden(f"The tree of projects must not be deeper than {depth}.")
         id = new_id()
         row = Project(
             id=id,
@@ -105,6 +106,12 @@ def create(svc: Identity, ctx: Context, *, domain_id: str, values: dict[str, Any
             PROJECTS.insert(conn, row)
         db.replace_tags(conn, id, tags)
     return row, sorted(tags)
+
+
+def tree_depth(svc: Identity) -> int:
+    """How many projects may stand below one another. Limits in two levels know no more than two."""
+    configured: int = svc.conf.identity.max_project_tree_depth
+    return min(configured, 2) if svc.conf.unified_limit.enforcement_model == "strict_two_level" else configured
 
 
 @retried

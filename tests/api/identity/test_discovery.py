@@ -30,7 +30,27 @@ def test_json_home_lists_addresses(cloud: Any) -> None:
     root = "https://docs.openstack.org/api/openstack-identity/3"
     assert resources[f"{root}/rel/auth_tokens"] == {"href": "/auth/tokens"}
     assert resources[f"{root}/rel/user"]["href-template"] == "/users/{user_id}"
-    assert resources[f"{root}/ext/OS-TRUST/1.0/rel/trust"]["href-vars"] == {"trust_id": f"{root}/param/trust_id"}
+    trusts = f"{root}/ext/OS-TRUST/1.0"
+    assert resources[f"{trusts}/rel/trust"]["href-vars"] == {"trust_id": f"{trusts}/param/trust_id"}
+    for relation, path in (
+        ("rel/user_change_password", "/users/{user_id}/password"),
+        ("rel/implied_role", "/roles/{prior_role_id}/implies/{implied_role_id}"),
+        ("rel/domain_config_option", "/domains/{domain_id}/config/{group}/{option}"),
+        ("rel/application_credentials", "/users/{user_id}/application_credentials"),
+        ("rel/project_user_role", "/projects/{project_id}/users/{user_id}/roles/{role_id}"),
+        ("ext/OS-INHERIT/1.0/rel/domain_user_role_inherited_to_projects",
+         "/OS-INHERIT/domains/{domain_id}/users/{user_id}/roles/{role_id}/inherited_to_projects"),
+        ("ext/OS-EP-FILTER/1.0/rel/endpoint_groups", "/OS-EP-FILTER/endpoint_groups"),
+        ("ext/OS-EC2/1.0/rel/ec2tokens", "/ec2tokens"),
+    ):  # fmt: skip
+        entry = resources[f"{root}/{relation}"]
+        assert entry.get("href", entry.get("href-template")) == path
+    paths = {op.path.removeprefix("/v3") for op in cloud.svc.table.operations if op.path.startswith("/v3/")}
+    assert {e.get("href", e.get("href-template")) for e in resources.values()} == paths, "every address has a name"
+    below = cloud.call("GET", "//", token=None, headers={"Accept": "application/json-home"}, expect=200).json[
+        "resources"
+    ]
+    assert below[f"{root}/rel/auth_tokens"] == {"href": "/v3/auth/tokens"}
 
 
 def test_the_prefix_works_for_tokens_too(cloud: Any) -> None:

@@ -81,6 +81,10 @@ def test_strict_two_level(fresh: Callable[..., Any]) -> None:
     limit(cloud, registered, 15, project_id=project)
     cloud.call("PATCH", f"/limits/{made['id']}", {"limit": {"resource_limit": 12}}, expect=403)
     cloud.call("PATCH", f"/limits/{made['id']}", {"limit": {"resource_limit": 15}}, expect=200)
+    limit(cloud, registered, 12, project_id=cloud.project(domain_id=domain))  # each by itself, not their sum
+    limit(cloud, registered, -1, project_id=cloud.project(domain_id=domain), expect=403)
+    second = cloud.project(parent_id=project)
+    cloud.call("POST", "/projects", {"project": {"name": "third", "parent_id": second}}, expect=403)
 
 
 def test_domain_configuration(cloud: Any) -> None:
