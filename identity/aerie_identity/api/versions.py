@@ -92,9 +92,9 @@ def _home(prefix: str) -> bytes:
 
 def _relation(parts: list[str]) -> str:
     """`/users/{user_id}/groups` is user_groups, `/users/{user_id}` is user: what an id follows is one thing."""
-    named = zip(parts, [*parts[1:], ""], strict=True)
-    words = [_singular(part) if after.startswith("{") else part for part, after in named]
-    return "_".join(word for word in words if not word.startswith(("{", "OS-")))
+    parts = [part for part in parts if not part.startswith("OS-")]
+    words = zip(parts, [*parts[1:], ""], strict=True)
+    return "_".join(_singular(word) if after.startswith("{") else word for word, after in words if word[0] != "{")
 
 
 def _singular(word: str) -> str:

@@ -109,7 +109,7 @@ def create(svc: Identity, ctx: Context, values: dict[str, Any]) -> EndpointGroup
 
 @retried
 def update(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> EndpointGroup:
-    changes = {name: values[name] for name in ("name", "description") if name in values}
+    changes: dict[str, Any] = {name: values[name] for name in ("name", "description") if name in values}
     if values.get("filters") is not None:
         changes["filters"] = values["filters"]
     with svc.db.write() as conn:
