@@ -363,6 +363,31 @@ def test_sqlite_reader_does_not_wait_for_a_writer(tmp_path: Any) -> None:
 # ----------------------------------------------------------------------------------------------- the server goes away
 
 
+def _questions(conn: sa.Connection) -> int:
+    return int(conn.exec_driver_sql("SHOW SESSION STATUS LIKE 'Questions'").one()[1])
+
+
+def test_reading_costs_one_round_trip_a_statement(mariadb_url: str) -> None:
+    """No BEGIN before it and no ROLLBACK after it; a write is one transaction nevertheless."""
+    db = Database(mariadb_url, pool_size=1, max_overflow=0)
+    db.create_all(METADATA)
+    counts = []
+    for _ in range(3):
+        with db.read() as conn:
+            counts.append(_questions(conn))
+    assert counts[2] - counts[1] == counts[1] - counts[0] == 1
+    with pytest.raises(ZeroDivisionError), db.write() as conn:
+        conn.execute(sa.insert(ITEMS).values(id="a", rank=1))
+        raise ZeroDivisionError
+    with pytest.raises(db_exc.DBDuplicateEntry), db.write() as conn:
+        conn.execute(sa.insert(ITEMS).values(id="b", rank=1))
+        conn.execute(sa.insert(ITEMS).values(id="b", rank=1))
+    with db.read() as conn:
+        assert conn.execute(sa.select(ITEMS.c.id)).all() == []
+        assert conn.exec_driver_sql("SELECT @@in_transaction, @@tx_isolation").one() == (0, "READ-COMMITTED")
+    db.dispose()
+
+
 @retried
 def _rank(db: Database) -> int:
     with db.read() as conn:
