@@ -15,6 +15,7 @@ from aerie_common.operations import Table
 from aerie_common.service import Service
 from aerie_identity.logic.catalogs import Catalog
 from aerie_identity.logic.credential_box import CredentialBox
+from aerie_identity.logic.directories import Directories
 from aerie_identity.logic.epoch import ByEpoch, Epoch, SharedCounter
 from aerie_identity.logic.federations import Federations
 from aerie_identity.logic.keys import KeyRepository
@@ -55,6 +56,10 @@ class Identity(Service):
     @cached_property
     def catalog(self) -> ByEpoch[Catalog]:
         return ByEpoch(self.epoch, lambda: self._load(Catalog.load))
+
+    @cached_property
+    def directories(self) -> Directories:
+        return Directories(self)
 
     def _load(self, load: Callable[[sa.Connection], T]) -> T:
         with self.db.read() as conn:

@@ -18,9 +18,17 @@ PORT = 5000
 def start_api(conf: cfg.ConfigOpts) -> list[Stoppable]:
     """Serve the API."""
     from aerie_common import pipeline
+    from aerie_common.reconcile import Reconciler
     from aerie_identity.container import Identity
+    from aerie_identity.logic import directories
 
-    return [pipeline.serve(Identity(conf), PORT)]
+    svc = Identity(conf)
+    period = conf.identity.directory_refresh_interval
+    copies = Reconciler(
+        "directories", lambda: directories.refresh(svc), period, singleton=svc.db, max_retry=float(period)
+    )
+    copies.start()
+    return [copies, pipeline.serve(svc, PORT)]
 
 
 def _tables() -> sa.MetaData:
@@ -47,9 +55,7 @@ def _command(name: str) -> Callable[[cfg.ConfigOpts, list[str]], int]:
 
 SPEC = ServiceSpec(
     name="identity",
-    daemons=(
-        Daemon("aerie-identity-api", start_api, role="controller", config="identity", port=PORT, workers=True),
-    ),
+    daemons=(Daemon("aerie-identity-api", start_api, role="controller", config="identity", port=PORT, workers=True),),
     options=OPTIONS,
     databases=(DatabaseSpec("identity", "database", _tables),),
     table=_table,

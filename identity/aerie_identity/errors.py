@@ -35,6 +35,11 @@ class StillEnabled(Forbidden):
     template = "Cannot delete a domain that is enabled, please disable it first."
 
 
+class ReadOnlyDirectory(Forbidden):
+    code = "read_only_directory"
+    template = "LDAP does not support write operations: change the users and groups of this domain in its directory."
+
+
 class PasswordRefused(BadRequest):
     code = "password_refused"
     template = "The password does not match the requirements: {reason}."

@@ -13,6 +13,12 @@ IDENTITY: list[cfg.Opt] = [
     cfg.IntOpt("secret_cache_seconds", default=60, min=0, help="How long a verified secret is remembered."),
     cfg.IntOpt("max_password_length", default=4096, min=1),
     cfg.IntOpt("list_limit", min=1, help="Longest answer of a list call; longer ones are marked as truncated."),
+    cfg.IntOpt(
+        "directory_refresh_interval",
+        default=30,
+        min=1,
+        help="Seconds after which users gone from an LDAP directory have lost their tokens.",
+    ),
     cfg.IntOpt("max_project_tree_depth", default=5, min=1, max=9),
 ]
 TOKEN: list[cfg.Opt] = [

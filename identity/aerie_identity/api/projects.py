@@ -9,7 +9,7 @@ from aerie_common.http import Reply, Request
 from aerie_identity.api.common import collection, flag, home_domain, link, narrowed, page, shown, values
 from aerie_identity.db.models import Project
 from aerie_identity.errors import Missing
-from aerie_identity.logic import grants, users
+from aerie_identity.logic import directories, grants, users
 from aerie_identity.logic import projects as logic
 from aerie_identity.rules import target
 from aerie_identity.schemas.projects import PROJECT
@@ -75,6 +75,7 @@ def delete(req: Request, project_id: str) -> None:
 def list_of_user(req: Request, user_id: str) -> dict[str, Any]:
     """List the projects on which a user has a role."""
     req.enforce(target("user", users.show(req.svc, user_id)[0]))
+    directories.refresh_groups_of(req.svc, user_id)
     found = grants.projects_of(req.svc, user_id, only_enabled=False)
     wanted = {name: values[-1] for name, values in req.query.items() if name in ("name", "domain_id", "enabled")}
     if "enabled" in wanted:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from aerie_common.db import utcnow
 from aerie_identity.db import tables as t
+from aerie_identity.db.directories import in_database
 from aerie_identity.db.models import PASSWORDS, PROJECTS, USERS, Password, Project, User
 
 _user_domain = t.projects.alias("user_domain")
@@ -51,7 +52,7 @@ def _subject_query(scoped: bool) -> sa.Select[Any]:
         one = sa.and_(_scope.c.id == sa.bindparam("scope_id"), related)
         joined = joined.join(_scope, one).outerjoin(_scope_domain, _scope_domain.c.id == _scope.c.domain_id)
     found = sa.select(*wide, _newest_expiry(), revoked).select_from(joined)
-    return found.where(t.users.c.id == sa.bindparam("user_id"))
+    return found.where(t.users.c.id == sa.bindparam("user_id"), in_database())
 
 
 def subject(conn: sa.Connection, user_id: str, scope_id: str | None, audit_ids: Sequence[str] = ()) -> Subject | None:
@@ -104,6 +105,7 @@ def _login_query(by: str) -> sa.Select[Any]:
     mine = sa.and_(p.c.user_id == t.users.c.id, p.c.id == newest)
     joined = t.users.join(_user_domain, _user_domain.c.id == t.users.c.domain_id).outerjoin(p, mine)
     query = sa.select(*USERS.columns, *_user_domain_columns(), *PASSWORDS.columns).select_from(joined)
+    query = query.where(in_database())
     if by == "id":
         return query.where(t.users.c.id == sa.bindparam("id"))
     domain = _user_domain.c.id if by == "domain_id" else _user_domain.c.name

@@ -24,7 +24,7 @@ from aerie_identity.db import tokens as db
 from aerie_identity.db.models import APPLICATION_CREDENTIALS, PROJECTS, USERS, Trust, User
 from aerie_identity.db.tables import application_credentials as credential_table
 from aerie_identity.errors import AuthMethodUnknown, BadScope, PasswordExpired
-from aerie_identity.logic import federated_users, totp
+from aerie_identity.logic import directories, federated_users, totp
 from aerie_identity.logic.token_formats import Payload, Scope
 from aerie_identity.logic.tokens import Refused, TokenBody, build, new_audit_id
 
@@ -116,6 +116,7 @@ def issue(
 
     federation: identity provider and protocol by which an ephemeral user logs in.
     """
+    directories.touch(svc, login.user)
     now = utcnow()
     since = login.user.tokens_since
     issued_at = max(now, since) if since else now
@@ -167,6 +168,10 @@ def _build_trusted(svc: Identity, conn: sa.Connection, payload: Payload) -> Toke
 
 def find_login(svc: Identity, user: dict[str, Any]) -> db.Login | None:
     """The user a request names: by id, or by name and domain."""
+    return directories.locate(svc, user, _find_login(svc, user))
+
+
+def _find_login(svc: Identity, user: dict[str, Any]) -> db.Login | None:
     with svc.db.read() as conn:
         if user.get("id") is not None:
             return db.login_by_id(conn, user["id"])
@@ -190,6 +195,8 @@ def _password(svc: Identity, data: dict[str, Any]) -> Proof:
     expiring = password is not None and password.expires_at is not None and password.expires_at <= utcnow()
     if expiring and not login.user.options.get("ignore_password_expiry"):
         raise PasswordExpired(user_id=login.user.id)
+    if isinstance(login, directories.Located):
+        directories.admit(svc, login)
     return Proof(login, ("password",))
 
 
@@ -198,7 +205,8 @@ def check_password(svc: Identity, login: db.Login | None, password: str) -> db.L
     check of a hash: a password remembered as right would else be told by its speed, even of a locked account."""
     barred = "there is no such user" if login is None else _barred(svc, login)
     stored = login.password.hash if login and login.password else None
-    good = svc.hasher.verify(password, stored, remembered=barred is None)
+    good = isinstance(login, directories.Located) and barred is None and directories.proves(login, password)
+    good = good or svc.hasher.verify(password, stored, remembered=barred is None)
     if login is None or barred is not None:
         raise Refused(barred or "")
     if not good:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of single domains (where a domain's users live), kept in the database.
 
-Only the groups and options below can be set; secrets are stored and used, never shown.
+Only the groups and options below can be set; secrets are stored encrypted, used, and never shown or logged.
+Invariant: where a domain's users begin to live elsewhere, the tokens of those who had been its users end.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from aerie_common.context import Context
-from aerie_common.db import retried
+from aerie_common.db import retried, utcnow
 from aerie_common.errors import BadRequest, Forbidden, NotFound
 from aerie_identity.db import tables as t
+from aerie_identity.drivers.ldap_options import LdapOptions
+from aerie_identity.logic.credential_box import seal_option, unseal_option
 from aerie_identity.logic.projects import load_domain
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ DEFAULTS: Config = {
         "suffix": "cn=example,cn=com",
         "query_scope": "one",
         "page_size": 0,
+        "randomize_urls": False,
+        "connection_timeout": -1,
         "alias_dereferencing": "default",
         "debug_level": None,
         "chase_referrals": None,
@@ -78,6 +83,7 @@ DEFAULTS: Config = {
     },
 }
 SECRETS = {"ldap": {"password"}}
+SQL = "sql"
 
 
 def _check_names(group: str, option: str | None = None) -> None:
@@ -101,8 +107,33 @@ def _check(config: Config, group: str | None, option: str | None) -> None:
             _check_names(name, each)
 
 
+def _check_meaning(config: Config) -> None:
+    """What is set for a domain must make sense as a whole."""
+    driver = config.get("identity", {}).get("driver") or SQL
+    if driver not in (SQL, "ldap"):
+        raise BadRequest(f"There is no identity driver {driver!r}: it is sql or ldap.")
+    try:
+        LdapOptions.parse(
+            {name: value for name, value in config.get("ldap", {}).items() if name not in SECRETS["ldap"]}
+        )
+    except ValueError as e:
+        raise BadRequest(f"The group ldap cannot be used: {e}.") from None
+
+
+def encrypt_all(svc: Identity, conn: sa.Connection) -> int:
+    """Encrypt all secrets with the primary key; how many there are."""
+    count = 0
+    for row in list(conn.execute(sa.select(t.domain_options))):
+        if row.option in SECRETS.get(row.group, ()):
+            value = seal_option(svc.credential_box, unseal_option(svc.credential_box, row.value))
+            where = (_o.domain_id == row.domain_id, _o.group == row.group, _o.option == row.option)
+            conn.execute(sa.update(t.domain_options).where(*where).values(value=value))
+            count += 1
+    return count
+
+
 def read(conn: sa.Connection, domain_id: str) -> Config:
-    """All that is set for a domain, secrets included: for drivers."""
+    """All that is set for a domain; secrets as they are stored."""
     found: Config = {}
     for row in conn.execute(sa.select(t.domain_options).where(_o.domain_id == domain_id).order_by(_o.group, _o.option)):
         found.setdefault(row.group, {})[row.option] = row.value
@@ -152,15 +183,30 @@ def replace(svc: Identity, ctx: Context, domain_id: str, config: Config) -> tupl
     _check(config, None, None)
     with svc.db.write() as conn:
         load_domain(conn, domain_id)
-        fresh = not conn.execute(sa.delete(t.domain_options).where(_o.domain_id == domain_id)).rowcount
-        _insert(conn, domain_id, config)
-        svc.epoch.bump(conn)
-        return _shown(read(conn, domain_id)), fresh
+        before = read(conn, domain_id)
+        conn.execute(sa.delete(t.domain_options).where(_o.domain_id == domain_id))
+        _insert(svc, conn, domain_id, config)
+        return _shown(_settle(svc, conn, domain_id, before)), not before
 
 
-def _insert(conn: sa.Connection, domain_id: str, config: Config) -> None:
+def _settle(svc: Identity, conn: sa.Connection, domain_id: str, before: Config) -> Config:
+    """After a change: what is set now, which must make sense. Whoever remembers the former is told."""
+    now = read(conn, domain_id)
+    _check_meaning(now)
+    if (now.get("identity", {}).get("driver") or SQL) != (before.get("identity", {}).get("driver") or SQL):
+        users = t.users.c
+        conn.execute(sa.update(t.users).where(users.domain_id == domain_id).values(tokens_since=utcnow()))
+    svc.epoch.bump(conn)
+    return now
+
+
+def _insert(svc: Identity, conn: sa.Connection, domain_id: str, config: Config) -> None:
+    def stored(group: str, option: str, value: Any) -> Any:
+        secret = option in SECRETS.get(group, ()) and value is not None
+        return seal_option(svc.credential_box, value) if secret else value
+
     rows = [
-        {"domain_id": domain_id, "group": group, "option": option, "value": value}
+        {"domain_id": domain_id, "group": group, "option": option, "value": stored(group, option, value)}
         for group, options in config.items()
         for option, value in options.items()
     ]
@@ -178,13 +224,13 @@ def update(
     _check(config, group, option)
     with svc.db.write() as conn:
         load_domain(conn, domain_id)
-        _part(read(conn, domain_id), group, option)
+        before = read(conn, domain_id)
+        _part(before, group, option)
         for name, options in config.items():
             where = (_o.domain_id == domain_id, _o.group == name, _o.option.in_(list(options)))
             conn.execute(sa.delete(t.domain_options).where(*where))
-        _insert(conn, domain_id, config)
-        svc.epoch.bump(conn)
-        return _part(_shown(read(conn, domain_id)), None, None)
+        _insert(svc, conn, domain_id, config)
+        return _part(_shown(_settle(svc, conn, domain_id, before)), None, None)
 
 
 @retried
@@ -193,9 +239,10 @@ def delete(svc: Identity, ctx: Context, domain_id: str, group: str | None, optio
         _check_names(group, option)
     with svc.db.write() as conn:
         load_domain(conn, domain_id)
-        _part(read(conn, domain_id), group, option)
+        before = read(conn, domain_id)
+        _part(before, group, option)
         where = [_o.domain_id == domain_id]
         where += [_o.group == group] if group else []
         where += [_o.option == option] if option else []
         conn.execute(sa.delete(t.domain_options).where(*where))
-        svc.epoch.bump(conn)
+        _settle(svc, conn, domain_id, before)

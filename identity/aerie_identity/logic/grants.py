@@ -20,6 +20,7 @@ from aerie_identity.db import grants as db
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import GROUPS, PROJECTS, USERS, Assignment, Group, Project, Role, User
 from aerie_identity.errors import Missing
+from aerie_identity.logic import directories
 from aerie_identity.logic.roles import load as load_role
 from aerie_identity.logic.roles_graph import RoleGraph
 
@@ -206,12 +207,11 @@ def role_assignments(svc: Identity, query: Query, *, names: bool = False) -> Ans
         raise BadRequest("user.id and group.id exclude each other.")
     if query.include_subtree and not query.project_id:
         raise BadRequest("include_subtree needs scope.project.id.")
+    if query.effective and svc.directories:
+        _refresh_groups(svc, query)
     with svc.db.read() as conn:
         graph = RoleGraph.load(conn)
-        below: list[Project] = []
-        if query.project_id is not None:
-            project = PROJECTS.need(conn, query.project_id, lambda: Missing("project", query.project_id or ""))
-            below = [project, *(projects.below(conn, project) if query.include_subtree else [])]
+        below = _below(conn, query)
         found = db.listed(conn, _conditions(conn, query, below))
         lines = _effective(conn, query, graph, found, below) if query.effective else _stored(query, found)
         if not names:
@@ -223,6 +223,24 @@ def role_assignments(svc: Identity, query: Query, *, names: bool = False) -> Ans
         targets = projects.by_ids(conn, wanted)
         targets |= projects.by_ids(conn, {p.domain_id for p in targets.values() if p.domain_id} - targets.keys())
     return Answer(lines, people, groups, targets, graph.roles)
+
+
+def _refresh_groups(svc: Identity, query: Query) -> None:
+    """Membership of the groups in question, where directories know it."""
+    if query.user_id:
+        directories.refresh_groups_of(svc, query.user_id)
+        return
+    with svc.db.read() as conn:
+        found = db.listed(conn, _conditions(conn, query, _below(conn, query)))
+    directories.refresh_members(svc, {grant.actor_id for grant in found if grant.actor_type == "group"})
+
+
+def _below(conn: sa.Connection, query: Query) -> list[Project]:
+    """The project that is asked about, and those below it where they are asked for."""
+    if query.project_id is None:
+        return []
+    project = PROJECTS.need(conn, query.project_id, lambda: Missing("project", query.project_id or ""))
+    return [project, *(projects.below(conn, project) if query.include_subtree else [])]
 
 
 def _conditions(conn: sa.Connection, query: Query, below: list[Project]) -> list[sa.ColumnElement[bool]]:

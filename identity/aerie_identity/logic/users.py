@@ -23,10 +23,10 @@ from aerie_identity.db import projects as project_db
 from aerie_identity.db import tables as t
 from aerie_identity.db import tokens as token_db
 from aerie_identity.db import users as db
-from aerie_identity.db.models import CREDENTIALS, USERS, Password, User
+from aerie_identity.db.models import CREDENTIALS, GROUPS, USERS, Password, User
 from aerie_identity.db.store import Page
 from aerie_identity.errors import Missing, PasswordRefused
-from aerie_identity.logic import auth
+from aerie_identity.logic import auth, directories
 from aerie_identity.logic.common import new_id, overlay, unique
 from aerie_identity.logic.projects import load_domain
 from aerie_identity.logic.tokens import Refused
@@ -44,11 +44,17 @@ def load(conn: sa.Connection, id: str) -> User:
 def show(svc: Identity, id: str) -> tuple[User, datetime.datetime | None]:
     """The user and when the password expires."""
     with svc.db.read() as conn:
-        return load(conn, id), db.expiries(conn, [id]).get(id)
+        row, expires = load(conn, id), db.expiries(conn, [id]).get(id)
+    home = svc.directories.get(row.domain_id)
+    return (directories.user(svc, home, id), None) if home else (row, expires)
 
 
 def list_(svc: Identity, listing: Listing, *, group_id: str | None = None) -> tuple[Page[User], Expiries]:
-    where = []
+    home = directories.elsewhere(svc, listing) if group_id is None else _home_of_group(svc, group_id)
+    if home is not None:
+        found = directories.members(svc, home, group_id, listing) if group_id else directories.users(svc, home, listing)
+        return found, {}
+    where = directories.only_database(svc, t.users) if group_id is None else []
     try:
         where += [db.expiring(test) for test in listing.filters.get("password_expires_at", ())]
     except ValueError:
@@ -60,6 +66,12 @@ def list_(svc: Identity, listing: Listing, *, group_id: str | None = None) -> tu
         return page, db.expiries(conn, [row.id for row in page.rows])
 
 
+def _home_of_group(svc: Identity, group_id: str) -> directories.Home | None:
+    with svc.db.read() as conn:
+        found = GROUPS.get(conn, group_id)
+    return svc.directories.get(found.domain_id) if found else None
+
+
 @retried
 def create(
     svc: Identity, ctx: Context, *, domain_id: str, values: dict[str, Any]
@@ -69,6 +81,7 @@ def create(
     hashed = _hash_new(svc, password) if password is not None else None
     with svc.db.write() as conn:
         home = load_domain(conn, values.get("domain_id") or domain_id)
+        directories.refuse_write(svc, home.id)
         _check_default_project(conn, values.get("default_project_id"))
         row = User(
             id=new_id(),
@@ -94,6 +107,7 @@ def update(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> tupl
     hashed = _hash_new(svc, password) if password is not None else None
     with svc.db.write() as conn:
         row = load(conn, id)
+        directories.refuse_write(svc, row.domain_id)
         if values.get("domain_id", row.domain_id) != row.domain_id:
             raise BadRequest("A user's domain cannot be changed.")
         if "default_project_id" in changes:
@@ -124,7 +138,7 @@ def update(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> tupl
 def delete(svc: Identity, ctx: Context, id: str) -> None:
     """Remove a user with grants, memberships, credentials and trusts."""
     with svc.db.write() as conn:
-        load(conn, id)
+        directories.refuse_write(svc, load(conn, id).domain_id)
         grants.delete_of_actor(conn, "user", id)
         CREDENTIALS.delete(conn, t.credentials.c.user_id == id)
         USERS.delete(conn, t.users.c.id == id)
@@ -146,6 +160,8 @@ def change_password(svc: Identity, user_id: str, old: str, new: str) -> None:
     """What users do themselves: prove the old password, keep the rules. Works with an expired password too."""
     with svc.db.read() as conn:
         login = token_db.login_by_id(conn, user_id)
+    if login is not None:
+        directories.refuse_write(svc, login.user.domain_id)
     try:
         login = auth.check_password(svc, login, old)
     except Refused:
