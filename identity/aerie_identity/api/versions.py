@@ -33,7 +33,7 @@ def _wants_home(req: Request) -> bool:
 def list_(req: Request) -> Reply:
     """List the versions of this API."""
     if _wants_home(req):
-        return Reply(body=_home("/v3"), content_type=JSON_HOME)
+        return Reply(body=_home("/v3"), status=200, content_type=JSON_HOME)
     location = ("Location", f"{req.base_url}/v3/")
     return Reply({"versions": {"values": [_version(req)]}}, status=300, headers=[("Vary", "X-Auth-Token"), location])
 
