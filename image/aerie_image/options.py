@@ -98,7 +98,7 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
             cfg.ListOpt(
                 "enabled_import_methods",
                 default=["glance-direct", "web-download", "copy-image"],
-                help="Ways of import that are offered.",
+                help="Ways of import that are offered: glance-direct, web-download, copy-image, glance-download.",
             ),
             cfg.IntOpt("import_threads", default=2, min=1, help="Imports that one API process works on at a time."),
             cfg.StrOpt(
@@ -138,6 +138,16 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
                 default=[],
                 help="Private networks web-download may fetch from all the same, e.g. that of a mirror. Loopback, "
                 "link-local and private addresses are refused otherwise, whatever name leads to them.",
+            ),
+        ],
+    ),
+    (
+        "glance_download_properties",
+        [
+            cfg.ListOpt(
+                "extra_properties",
+                default=["hw_", "trait:", "os_distro", "os_secure_boot", "os_type"],
+                help="glance-download copies the custom properties whose names begin so.",
             ),
         ],
     ),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""image_import: bring data from where it is (staged, on a web server, in another store) into the chosen stores.
+"""image_import: bring data from where it is (staged, on a web server, in another store or another region) into the
+chosen stores.
 
 fetch -> prepare (decompress, convert, inspect) -> store -> clean. Until the flow ends the image shows no new data; if
 it fails or the image is deleted meanwhile, nothing is left in staging or in any store. Input: task_id, method, stores
@@ -8,9 +9,10 @@ it fails or the image is deleted meanwhile, nothing is left in staging or in any
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ import sqlalchemy as sa
 
 from aerie_common.errors import AerieError
 from aerie_common.flow import Fail, Fault, Flow, Run, Step
-from aerie_image import db, plugins, remote
+from aerie_image import db, plugins, regions, remote
 from aerie_image.db.images import Image
 from aerie_image.logic import content, image_data, limits
 from aerie_image.logic.content import Digests, Facts
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 HOUR = 3600.0
-COPY = "copy-image"
+COPY, REGION = "copy-image", "glance-download"
 _PREPARED = ".prepared"
 
 
@@ -58,6 +60,8 @@ def fetch(run: Run[ImageService]) -> dict[str, Any]:
             limit = limits.room(svc, conn, allowed, image.owner)
         if run.input["method"] == "web-download":
             return {"size": _download(run, limit), "limit": limit}
+        if run.input["method"] == REGION:
+            return {**_fetch_elsewhere(run, image, limit), "limit": limit}
         size = svc.staging.size(svc.staging.location(image.id))
     except FileNotFoundError:
         raise Fail("There is no staged data any more.", code="no_data") from None
@@ -82,6 +86,37 @@ def _download(run: Run[ImageService], limit: int) -> int:
     return size
 
 
+def _fetch_elsewhere(run: Run[ImageService], image: Image, limit: int) -> dict[str, Any]:
+    """Stage the data of another region's image; returns its size and what else is taken from it."""
+    svc, remote_id = run.services, run.input["remote_id"]
+    region = regions.Region(svc.clients.http, run.input["url"], regions.unseal(svc.conf, run.input["token"]))
+    found = region.image(remote_id)
+    if found["size"] > limit:
+        raise Fail(f"The image is larger than the limit of {limit} bytes.", code="too_large")
+    properties = regions.properties(found, svc.conf.glance_download_properties.extra_properties)
+    quota = svc.conf.image_property_quota
+    if 0 <= quota < len({**image.properties, **properties}):
+        raise Fail(f"With its properties the image would have more than {quota}.", code="too_large")
+    formats = {name: found[name] for name in ("disk_format", "container_format") if found.get(name)}
+    if any(formats[name] not in svc.conf.image_format[f"{name}s"] for name in formats):
+        raise Fail(f"This cloud has no images of the format {formats}.", code="refused_content")
+    with contextlib.closing(region.data(remote_id, found["size"])) as source, Digests() as digests:
+        writer = svc.staging.create(run.subject_id, found["size"])
+        try:
+            size = content.copy(source.read, writer, limit, digests, run.check)
+            md5, sha512 = digests.result()
+            told = (
+                found.get("checksum"),
+                found.get("os_hash_value") if found.get("os_hash_algo") == "sha512" else None,
+            )
+            if told[0] not in (None, md5) or told[1] not in (None, sha512):
+                raise Fail("The data does not have the checksum that the other region tells.", code="damaged")
+            writer.commit()
+        finally:
+            writer.abort()
+    return {"size": size, "columns": formats, "properties": properties}
+
+
 def unfetch(run: Run[ImageService]) -> None:
     """Nothing stays staged."""
     if run.input["method"] != COPY and _mine(run):
@@ -93,9 +128,11 @@ def prepare(run: Run[ImageService]) -> dict[str, Any]:
     svc, image = run.services, _image(run)
     if run.input["method"] == COPY:
         return {"columns": {}, "virtual_size": image.virtual_size}
+    taken = run.results["fetch"].get("columns", {})
+    image = replace(image, **taken)
     staged, made = svc.staging.path(image.id), svc.staging.path(image.id + _PREPARED)
     try:
-        columns = plugins.run(svc.conf, image, staged, made)
+        columns = {**taken, **plugins.run(svc.conf, image, staged, made)}
         path = made if made.exists() else staged
         size = path.stat().st_size
         declared = str(columns.get("disk_format", image.disk_format))
@@ -230,6 +267,8 @@ def done(conn: sa.Connection, run: Run[ImageService]) -> None:
     }
     if image.status == "importing":
         values |= {"status": "active", **run.results["prepare"]["columns"], **Facts(**stored["facts"]).columns()}
+        if run.results["fetch"].get("properties"):
+            values["properties"] = {**image.properties, **run.results["fetch"]["properties"]}
     _change(conn, image, values)
     db.tasks.change(conn, task_id, status="success", result={"image_id": image.id}, message="")
 

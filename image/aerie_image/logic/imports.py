@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,20 @@ from aerie_common.context import Context
 from aerie_common.db import new_id, retried
 from aerie_common.errors import BadRequest, Conflict, Forbidden
 from aerie_common.flow import Flow
-from aerie_image import db, errors
+from aerie_image import db, errors, regions
 from aerie_image.db.images import Image
 from aerie_image.db.tasks import Task
-from aerie_image.flows.image_import import COPY, IMAGE_IMPORT
+from aerie_image.flows.image_import import COPY, IMAGE_IMPORT, REGION
 from aerie_image.logic import image_data, images, limits
 from aerie_image.remote import RefusedUrl
+from aerie_image.schemas.images import UUID
 
 if TYPE_CHECKING:
     from aerie_image.container import ImageService
 
-METHODS = ("glance-direct", "web-download", "copy-image")
-_WANTED = {"glance-direct": "uploading", "web-download": "queued", COPY: "active"}
+METHODS = ("glance-direct", "web-download", "copy-image", REGION)
+_WANTED = {"glance-direct": "uploading", "web-download": "queued", REGION: "queued", COPY: "active"}
+_UUID = re.compile(UUID)
 
 
 def _targets(svc: ImageService, body: Mapping[str, Any], header: str | None) -> list[str]:
@@ -46,13 +49,31 @@ def _check_uri(svc: ImageService, uri: Any) -> str:
     return uri
 
 
+def _elsewhere(svc: ImageService, ctx: Context, asked: Mapping[str, Any]) -> dict[str, str]:
+    """Where the image is that is to be fetched from another region, and whose right to read it that is."""
+    for name in ("glance_region", "glance_image_id"):
+        if name not in asked:
+            raise BadRequest(f"'{name}' needs to be set for glance-download import method")
+    if not _UUID.match(asked["glance_image_id"]):
+        raise BadRequest(f"Remote image id does not look like a UUID: {asked['glance_image_id']}")
+    region, interface = asked["glance_region"], asked.get("glance_service_interface", "public")
+    url = regions.endpoint(ctx, region, interface)
+    if url is None:
+        raise BadRequest(f"Your catalog has no {interface} image service of the region {region}.")
+    return {"url": url, "remote_id": asked["glance_image_id"], "token": regions.seal(svc.conf, ctx.token or "")}
+
+
 @retried
 def start(svc: ImageService, ctx: Context, image_id: str, body: Mapping[str, Any], store: str | None) -> Task:
     """Begin an import. body: method with its parameters, stores or all_stores, all_stores_must_succeed."""
     method = body["method"]["name"]
     if method not in METHODS or method not in svc.conf.enabled_import_methods:
         raise BadRequest(f"Unknown import method name '{method}'.")
-    given = {"uri": _check_uri(svc, body["method"].get("uri"))} if method == "web-download" else {}
+    given: dict[str, str] = {}
+    if method == "web-download":
+        given = {"uri": _check_uri(svc, body["method"].get("uri"))}
+    elif method == REGION:
+        given = _elsewhere(svc, ctx, body["method"])
     targets = _targets(svc, body, store)
     allowed = limits.of(svc, images.get(svc, ctx, image_id).owner)
     with svc.db.write() as conn:
