@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet, InvalidToken
 
 from aerie_identity import commands
 from aerie_identity.db.models import CREDENTIALS
@@ -39,8 +40,25 @@ def test_keys_of_blobs_rotate(cloud: Any, owner: tuple[str, str, str]) -> None:
     token, user, _ = owner
     body = {"credential": {"type": "cert", "blob": "survives", "user_id": user}}
     id = cloud.call("POST", "/credentials", body, token=token, expect=201).json["credential"]["id"]
+    keys = cloud.svc.credential_keys
+
+    def by_primary_key() -> bytes:
+        with cloud.svc.db.read() as conn:
+            row = CREDENTIALS.get(conn, id)
+        assert row is not None
+        newest = max((f for f in keys.path.iterdir() if f.name.isdigit()), key=lambda f: int(f.name))
+        return bytes(Fernet(newest.read_bytes()).decrypt(row.encrypted_blob.encode()))
+
     for _ in range(4):
+        before = max(int(f.name) for f in keys.path.iterdir())
         assert commands.run_credential(cloud.svc.conf, ["rotate"]) == 0
+        assert max(int(f.name) for f in keys.path.iterdir()) == before + 1
+        assert by_primary_key() == b"survives"
+    keys.rotate()
+    with pytest.raises(InvalidToken):
+        by_primary_key()
+    assert commands.run_credential(cloud.svc.conf, ["migrate"]) == 0
+    assert by_primary_key() == b"survives"
     cloud.svc.credential_keys._looked = -10.0
     assert cloud.call("GET", f"/credentials/{id}", token=token).json["credential"]["blob"] == "survives"
 

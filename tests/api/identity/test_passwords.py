@@ -11,6 +11,7 @@ from typing import Any
 import bcrypt
 import pytest
 
+from aerie_identity.db import tables as t
 from aerie_identity.db.models import USERS
 from aerie_identity.logic.passwords import Hasher
 
@@ -135,6 +136,69 @@ def test_expired_passwords_must_be_changed(fresh: Callable[..., Any]) -> None:
     soon = cloud.call("GET", "/users?password_expires_at=lt:2100-01-01T00:00:00Z", expect=200).json["users"]
     assert all(u["name"] != "newcomer" for u in soon)
     cloud.call("GET", "/users?password_expires_at=lt:soon", expect=400)
+
+
+def test_options_of_a_user_exempt_from_rules(fresh: Callable[..., Any]) -> None:
+    """ignore_change_password_upon_first_use, ignore_password_expiry, ignore_user_inactivity."""
+    cloud = fresh({
+        ("security_compliance", "change_password_upon_first_use"): True,
+        ("security_compliance", "password_expires_days"): 10,
+        ("security_compliance", "disable_user_account_days_inactive"): 30,
+    })  # fmt: skip
+
+    def expiry(user: str) -> Any:
+        return cloud.call("GET", f"/users/{user}", expect=200).json["user"]["password_expires_at"]
+
+    cloud.user("first", options={"ignore_change_password_upon_first_use": True})
+    cloud.login("first")
+    never = {"ignore_change_password_upon_first_use": True, "ignore_password_expiry": True}
+    user = cloud.user("never", options=never)
+    assert expiry(user) is None
+    idle = cloud.user("idle", options={**never, "ignore_user_inactivity": True})
+    long_ago = datetime.date.today() - datetime.timedelta(days=40)
+    with cloud.svc.db.write() as conn:
+        USERS.update(conn, user, last_active_at=long_ago)
+        USERS.update(conn, idle, last_active_at=long_ago)
+    cloud.authenticate(cloud.password("never", "pw"), expect=401)
+    cloud.login("idle")
+    cloud.call("PATCH", f"/users/{user}", {"user": {"enabled": False}}, expect=200)
+    cloud.call("PATCH", f"/users/{user}", {"user": {"enabled": True}}, expect=200)  # the administrator lets it in again
+    cloud.login("never")
+
+
+def test_a_password_expires(fresh: Callable[..., Any]) -> None:
+    cloud = fresh({("security_compliance", "password_expires_days"): 10})
+    user = cloud.user("aging")
+    shown = cloud.call("GET", f"/users/{user}").json["user"]["password_expires_at"]
+    left = datetime.datetime.fromisoformat(shown) - datetime.datetime.now(datetime.UTC)
+    assert datetime.timedelta(days=9, hours=23) < left <= datetime.timedelta(days=10)
+    assert cloud.body(cloud.login("aging"))["user"]["password_expires_at"] == shown
+    with cloud.svc.db.write() as conn:
+        past = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - datetime.timedelta(minutes=1)
+        conn.execute(t.passwords.update().where(t.passwords.c.user_id == user).values(expires_at=past))
+    cloud.authenticate(cloud.password("aging", "pw"), expect=401)
+    options = {"user": {"options": {"ignore_password_expiry": True}}}
+    cloud.call("PATCH", f"/users/{user}", options, expect=200)
+    cloud.login("aging")
+
+
+def test_a_password_has_a_minimum_age(fresh: Callable[..., Any]) -> None:
+    cloud = fresh({("security_compliance", "minimum_password_age"): 2})
+    user = cloud.user("hasty")
+
+    def change(old: str, new: str, status: int) -> None:
+        body = {"user": {"original_password": old, "password": new}}
+        cloud.call("POST", f"/users/{user}/password", body, token=None, expect=status)
+
+    change("pw", "next", 400)
+    with cloud.svc.db.write() as conn:
+        old = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - datetime.timedelta(days=2, minutes=1)
+        conn.execute(t.passwords.update().where(t.passwords.c.user_id == user).values(created_at=old))
+    change("pw", "next", 204)
+    change("next", "again", 400)
+    cloud.call(
+        "PATCH", f"/users/{user}", {"user": {"password": "reset"}}, expect=200
+    )  # the administrator need not wait
 
 
 def test_inactive_users_are_refused(fresh: Callable[..., Any]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from aerie_common.db import count_queries
+from aerie_identity import commands
 from aerie_identity.logic import totp
 
 ROLES = ["admin", "manager", "member", "reader"]
@@ -62,6 +64,13 @@ def test_the_default_project_is_the_scope_of_a_login_without_one(cloud: Any) -> 
     assert cloud.authenticate(cloud.password(name, "pw"), expect=201).json["token"]["project"]["id"] == project
     assert "project" not in cloud.authenticate(cloud.password(name, "pw"), "unscoped", expect=201).json["token"]
     cloud.call("PATCH", f"/projects/{project}", {"project": {"enabled": False}}, expect=200)
+    assert "project" not in cloud.authenticate(cloud.password(name, "pw"), expect=201).json["token"]
+    cloud.call("PATCH", f"/projects/{project}", {"project": {"enabled": True}}, expect=200)
+    assert "project" in cloud.authenticate(cloud.password(name, "pw"), expect=201).json["token"]
+    grant = f"/projects/{project}/users/{user}/roles/{cloud.role_id('member')}"
+    cloud.call("DELETE", grant, expect=204)
+    assert "project" not in cloud.authenticate(cloud.password(name, "pw"), expect=201).json["token"]
+    cloud.call("DELETE", f"/projects/{project}", expect=204)
     assert "project" not in cloud.authenticate(cloud.password(name, "pw"), expect=201).json["token"]
 
 
@@ -216,6 +225,24 @@ def test_keys_rotate_without_ending_tokens(fresh: Callable[..., Any]) -> None:
     assert all(f.stat().st_mode & 0o77 == 0 for f in keys.path.iterdir())
 
 
+def test_signing_keys_rotate_without_ending_tokens(fresh: Callable[..., Any]) -> None:
+    cloud = fresh({("token", "provider"): "jws"})
+    keys, conf = cloud.svc.jws_keys, cloud.svc.conf
+    before = cloud.login("admin", "secret", project="admin")
+    assert commands.run_fernet(conf, ["rotate"]) == 0
+    after = cloud.login("admin", "secret", project="admin")
+    assert [cloud.svc.token_format.unpack(t) is not None for t in (before, after)] == [True, True]
+    assert sorted(f.name for f in keys.public.iterdir()) == ["public-1.pem", "public-2.pem"]
+    assert all(f.stat().st_mode & 0o77 == 0 for f in keys.private.iterdir())
+    long_ago = time.time() - conf.token.expiration - 1
+    os.utime(keys.public / "public-2.pem", (long_ago, long_ago))  # no token of the first key can still live
+    assert commands.run_fernet(conf, ["rotate"]) == 0
+    assert sorted(f.name for f in keys.public.iterdir()) == ["public-2.pem", "public-3.pem"]
+    assert [cloud.svc.token_format.unpack(t) is not None for t in (before, after)] == [False, True]
+    (keys.public / "other-host.pem").write_bytes((keys.public / "public-2.pem").read_bytes())
+    assert commands.run_fernet(conf, ["rotate"]) == 0 and (keys.public / "other-host.pem").exists()
+
+
 # ----------------------------------------------------------------------------------------------------- several factors
 
 
@@ -251,6 +278,72 @@ def test_several_factors(cloud: Any) -> None:
     cloud.authenticate(both, "unscoped", expect=201)
     cloud.authenticate(both, "unscoped", expect=401)
     cloud.authenticate({"methods": ["totp"], "totp": {"user": {"id": user, "passcode": "\u0661"}}}, expect=401)
+
+
+SECRET = "JBSWY3DPEHPK3PXP"
+
+
+def passcode(user: str, offset: int = 0) -> dict[str, Any]:
+    """The part of a login with the passcode of this time step, or of one before."""
+    key = totp.decode(SECRET)
+    assert key is not None
+    code = totp.passcode(key, int(time.time()) // totp.STEP + offset)
+    return {"methods": ["totp"], "totp": {"user": {"id": user, "passcode": code}}}
+
+
+def with_totp(cloud: Any, **options: Any) -> tuple[str, str]:
+    """Name and id of a user with a passcode generator."""
+    name, user, _ = cloud.member()
+    cloud.call("PATCH", f"/users/{user}", {"user": {"options": options}}, expect=200)
+    credential = {"credential": {"type": "totp", "blob": SECRET, "user_id": user}}
+    cloud.call("POST", "/credentials", credential, expect=201)
+    return name, user
+
+
+def test_rules_hold_unless_switched_off(cloud: Any) -> None:
+    """multi_factor_auth_enabled is true where nothing is said; a rule may also be of one factor."""
+    name, user = with_totp(cloud, multi_factor_auth_rules=[["password", "totp"]])
+    cloud.authenticate(cloud.password(name, "pw"), "unscoped", expect=401)
+    cloud.authenticate(passcode(user), "unscoped", expect=401)
+    path = f"/users/{user}"
+    cloud.call("PATCH", path, {"user": {"options": {"multi_factor_auth_enabled": False}}}, expect=200)
+    cloud.login(name)
+    options = {"multi_factor_auth_enabled": True, "multi_factor_auth_rules": [["password"], ["totp"]]}
+    cloud.call("PATCH", path, {"user": {"options": options}}, expect=200)
+    cloud.login(name)
+    cloud.call("PATCH", path, {"user": {"options": {"multi_factor_auth_rules": None}}}, expect=200)
+    cloud.login(name)
+    for bad in ([[]], [["password"], ["password"]], [["password", "password"]], ["password"], [[5]], "password"):
+        cloud.call("PATCH", path, {"user": {"options": {"multi_factor_auth_rules": bad}}}, expect=400)
+
+
+def test_a_factor_that_the_cloud_does_not_offer_locks_nobody_out(fresh: Callable[..., Any]) -> None:
+    cloud = fresh({("auth", "methods"): ["password", "token"]})
+    cloud.user("careful", options={"multi_factor_auth_rules": [["password", "totp"]]})
+    cloud.login("careful")
+
+
+@pytest.mark.parametrize("provider", ["fernet", "jws"])
+def test_a_receipt_is_the_users_and_ends_like_a_token(fresh: Callable[..., Any], provider: str) -> None:
+    cloud = fresh({("token", "provider"): provider, ("auth", "receipt_expiration"): 2})
+    name, user = with_totp(cloud, multi_factor_auth_rules=[["password", "totp"]])
+    other, other_id = with_totp(cloud, multi_factor_auth_rules=[["password", "totp"]])
+
+    def receipt(password: str = "pw") -> dict[str, str]:
+        reply = cloud.authenticate(cloud.password(name, password), "unscoped", expect=401)
+        return {"Openstack-Auth-Receipt": reply.headers["Openstack-Auth-Receipt"]}
+
+    held = receipt()
+    cloud.authenticate(passcode(other_id), "unscoped", headers=held, expect=401)
+    cloud.call("PATCH", f"/users/{user}", {"user": {"password": "changed"}}, expect=200)
+    cloud.authenticate(passcode(user, -1), "unscoped", headers=held, expect=401)  # the password it stood for is gone
+    held = receipt("changed")
+    cloud.authenticate(passcode(user), "unscoped", headers=held, expect=201)
+    held = receipt("changed")
+    time.sleep(2.1)
+    cloud.authenticate(passcode(user), "unscoped", headers=held, expect=401)
+    bad = {"Openstack-Auth-Receipt": "x" * 200}
+    cloud.authenticate(passcode(user), "unscoped", headers=bad, expect=401)
 
 
 def test_totp_codes_are_those_of_the_standard() -> None:
