@@ -26,10 +26,25 @@ def _text(length: int) -> sa.String:
     return sa.String(length).with_variant(mysql.VARCHAR(length, collation="utf8mb4_bin"), "mysql", "mariadb")
 
 
-def _id(name: str, target: str | None = None, *, key: bool = False, null: bool = False) -> sa.Column[str]:
+def _id(
+    name: str, target: str | None = None, *, key: bool = False, null: bool = False, index: bool = False
+) -> sa.Column[str]:
     """A column that holds an id; with a target the row goes with the row it points to."""
     references = [sa.ForeignKey(target, ondelete="CASCADE")] if target else []
-    return sa.Column(name, Id, *references, primary_key=key, nullable=null and not key)
+    return sa.Column(name, Id, *references, primary_key=key, nullable=null and not key, index=index or None)
+
+
+def _name(length: int = 255) -> sa.Column[str]:
+    return sa.Column("name", _text(length), nullable=False)
+
+
+def _description(*, null: bool = True) -> sa.Column[str]:
+    """null: may be absent; else it is empty."""
+    return sa.Column("description", sa.Text, nullable=null, default=None if null else "")
+
+
+def _enabled() -> sa.Column[bool]:
+    return sa.Column("enabled", sa.Boolean, nullable=False, default=True)
 
 
 def _created() -> sa.Column[Any]:
@@ -50,13 +65,13 @@ projects = sa.Table(
     "projects",
     metadata,
     _id("id", key=True),
-    sa.Column("domain_id", Id, nullable=False),
-    sa.Column("parent_id", Id, nullable=True, index=True),
+    _id("domain_id"),
+    _id("parent_id", null=True, index=True),
     sa.Column("path", sa.String(700), nullable=False),
     sa.Column("is_domain", sa.Boolean, nullable=False, default=False),
-    sa.Column("name", _text(64), nullable=False),
-    sa.Column("description", sa.Text, nullable=False, default=""),
-    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    _name(64),
+    _description(null=False),
+    _enabled(),
     sa.Column("tokens_since", DateTime, nullable=True),
     _options(),
     _extra(),
@@ -78,9 +93,9 @@ users = sa.Table(
     metadata,
     _id("id", key=True),
     _id("domain_id", "projects.id"),
-    sa.Column("name", _text(255), nullable=False),
-    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
-    sa.Column("default_project_id", Id, nullable=True, index=True),
+    _name(),
+    _enabled(),
+    _id("default_project_id", null=True, index=True),
     sa.Column("tokens_since", DateTime, nullable=True),
     sa.Column("failed_logins", sa.Integer, nullable=False, default=0),
     sa.Column("failed_login_at", DateTime, nullable=True),
@@ -96,7 +111,7 @@ passwords = sa.Table(
     "passwords",
     metadata,
     sa.Column("id", BigSerial, primary_key=True, autoincrement=True),
-    sa.Column("user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    _id("user_id", "users.id", index=True),
     sa.Column("hash", sa.String(255), nullable=False),
     sa.Column("self_service", sa.Boolean, nullable=False, default=False),
     sa.Column("expires_at", DateTime, nullable=True),
@@ -108,8 +123,8 @@ groups = sa.Table(
     metadata,
     _id("id", key=True),
     _id("domain_id", "projects.id"),
-    sa.Column("name", _text(64), nullable=False),
-    sa.Column("description", sa.Text, nullable=False, default=""),
+    _name(64),
+    _description(null=False),
     _extra(),
     sa.UniqueConstraint("domain_id", "name", name="uq_groups_name"),
     sa.Index("ix_groups_name", "name"),
@@ -119,7 +134,7 @@ memberships = sa.Table(
     "memberships",
     metadata,
     _id("user_id", "users.id", key=True),
-    sa.Column("group_id", Id, sa.ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True, index=True),
+    _id("group_id", "groups.id", key=True, index=True),
 )
 
 # ------------------------------------------------------------------------------------------------------------- rights
@@ -129,8 +144,8 @@ roles = sa.Table(
     metadata,
     _id("id", key=True),
     sa.Column("domain_id", Id, nullable=False, default=ROOT),
-    sa.Column("name", _text(255), nullable=False),
-    sa.Column("description", sa.Text, nullable=True),
+    _name(),
+    _description(),
     _options(),
     _extra(),
     sa.UniqueConstraint("domain_id", "name", name="uq_roles_name"),
@@ -140,16 +155,16 @@ implied_roles = sa.Table(
     "implied_roles",
     metadata,
     _id("prior_role_id", "roles.id", key=True),
-    sa.Column("implied_role_id", Id, sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True),
+    _id("implied_role_id", "roles.id", key=True, index=True),
 )
 
 assignments = sa.Table(
     "assignments",
     metadata,
     sa.Column("actor_type", sa.String(8), primary_key=True),  # user, group
-    sa.Column("actor_id", Id, primary_key=True),
+    _id("actor_id", key=True),
     sa.Column("target_type", sa.String(8), primary_key=True),  # project, domain, system, global
-    sa.Column("target_id", Id, primary_key=True),
+    _id("target_id", key=True),
     _id("role_id", "roles.id", key=True),
     sa.Column("inherited", sa.Boolean, primary_key=True, default=False),
     sa.Index("ix_assignments_target", "target_type", "target_id"),
@@ -164,7 +179,7 @@ regions = sa.Table(
     metadata,
     sa.Column("id", _text(255), primary_key=True),
     sa.Column("parent_region_id", _text(255), nullable=True),
-    sa.Column("description", sa.Text, nullable=False, default=""),
+    _description(null=False),
     _extra(),
 )
 
@@ -174,8 +189,8 @@ services = sa.Table(
     _id("id", key=True),
     sa.Column("type", _text(255), nullable=False, index=True),
     sa.Column("name", _text(255), nullable=True),
-    sa.Column("description", sa.Text, nullable=True),
-    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    _description(),
+    _enabled(),
     _extra(),
 )
 
@@ -183,13 +198,13 @@ endpoints = sa.Table(
     "endpoints",
     metadata,
     _id("id", key=True),
-    sa.Column("service_id", Id, sa.ForeignKey("services.id", ondelete="CASCADE"), nullable=False, index=True),
+    _id("service_id", "services.id", index=True),
     sa.Column("region_id", _text(255), sa.ForeignKey("regions.id"), nullable=True, index=True),
     sa.Column("interface", sa.String(8), nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("name", sa.String(255), nullable=True),
-    sa.Column("description", sa.Text, nullable=True),
-    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    _description(),
+    _enabled(),
     _extra(),
 )
 
@@ -197,8 +212,8 @@ endpoint_groups = sa.Table(
     "endpoint_groups",
     metadata,
     _id("id", key=True),
-    sa.Column("name", _text(255), nullable=False),
-    sa.Column("description", sa.Text, nullable=True),
+    _name(),
+    _description(),
     sa.Column("filters", Json, nullable=False),
 )
 
@@ -206,14 +221,14 @@ project_endpoints = sa.Table(
     "project_endpoints",
     metadata,
     _id("endpoint_id", "endpoints.id", key=True),
-    sa.Column("project_id", Id, sa.ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True, index=True),
+    _id("project_id", "projects.id", key=True, index=True),
 )
 
 project_endpoint_groups = sa.Table(
     "project_endpoint_groups",
     metadata,
     _id("endpoint_group_id", "endpoint_groups.id", key=True),
-    sa.Column("project_id", Id, sa.ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True, index=True),
+    _id("project_id", "projects.id", key=True, index=True),
 )
 
 policies = sa.Table(
@@ -231,8 +246,8 @@ credentials = sa.Table(
     "credentials",
     metadata,
     _id("id", key=True),
-    sa.Column("user_id", Id, nullable=False, index=True),
-    sa.Column("project_id", Id, nullable=True, index=True),
+    _id("user_id", index=True),
+    _id("project_id", null=True, index=True),
     sa.Column("type", sa.String(255), nullable=False),
     sa.Column("access_hash", sa.String(64), nullable=True, unique=True),
     sa.Column("encrypted_blob", BigText, nullable=False),
@@ -245,10 +260,10 @@ application_credentials = sa.Table(
     metadata,
     _id("id", key=True),
     _id("user_id", "users.id"),
-    sa.Column("project_id", Id, nullable=True, index=True),
+    _id("project_id", null=True, index=True),
     sa.Column("system", sa.String(8), nullable=True),
-    sa.Column("name", _text(255), nullable=False),
-    sa.Column("description", sa.Text, nullable=True),
+    _name(),
+    _description(),
     sa.Column("secret_hash", sa.String(255), nullable=False),
     sa.Column("expires_at", DateTime, nullable=True),
     sa.Column("unrestricted", sa.Boolean, nullable=False, default=False),
@@ -260,7 +275,7 @@ application_credential_roles = sa.Table(
     "application_credential_roles",
     metadata,
     _id("application_credential_id", "application_credentials.id", key=True),
-    sa.Column("role_id", Id, sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True),
+    _id("role_id", "roles.id", key=True, index=True),
 )
 
 access_rules = sa.Table(
@@ -278,20 +293,20 @@ application_credential_access_rules = sa.Table(
     "application_credential_access_rules",
     metadata,
     _id("application_credential_id", "application_credentials.id", key=True),
-    sa.Column("access_rule_id", Id, sa.ForeignKey("access_rules.id", ondelete="CASCADE"), primary_key=True, index=True),
+    _id("access_rule_id", "access_rules.id", key=True, index=True),
 )
 
 trusts = sa.Table(
     "trusts",
     metadata,
     _id("id", key=True),
-    sa.Column("trustor_user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
-    sa.Column("trustee_user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
-    sa.Column("project_id", Id, nullable=True, index=True),
+    _id("trustor_user_id", "users.id", index=True),
+    _id("trustee_user_id", "users.id", index=True),
+    _id("project_id", null=True, index=True),
     sa.Column("impersonation", sa.Boolean, nullable=False),
     sa.Column("expires_at", DateTime, nullable=True),
     sa.Column("remaining_uses", sa.Integer, nullable=True),
-    sa.Column("redelegated_trust_id", Id, nullable=True, index=True),
+    _id("redelegated_trust_id", null=True, index=True),
     sa.Column("redelegation_count", sa.Integer, nullable=False, default=0),
     _extra(),
     _created(),
@@ -301,7 +316,7 @@ trust_roles = sa.Table(
     "trust_roles",
     metadata,
     _id("trust_id", "trusts.id", key=True),
-    sa.Column("role_id", Id, sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True),
+    _id("role_id", "roles.id", key=True, index=True),
 )
 
 consumers = sa.Table(
@@ -309,7 +324,7 @@ consumers = sa.Table(
     metadata,
     _id("id", key=True),
     sa.Column("secret", sa.String(64), nullable=False),
-    sa.Column("description", sa.Text, nullable=True),
+    _description(),
     _extra(),
 )
 
@@ -323,7 +338,7 @@ registered_limits = sa.Table(
     sa.Column("region_id", _text(255), nullable=False, default=""),
     sa.Column("resource_name", _text(255), nullable=False),
     sa.Column("default_limit", sa.Integer, nullable=False),
-    sa.Column("description", sa.Text, nullable=True),
+    _description(),
     sa.UniqueConstraint("service_id", "region_id", "resource_name", name="uq_registered_limits"),
 )
 
@@ -332,12 +347,12 @@ limits = sa.Table(
     metadata,
     _id("id", key=True),
     sa.Column("registered_limit_id", Id, sa.ForeignKey("registered_limits.id"), nullable=False, index=True),
-    sa.Column("project_id", Id, sa.ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
-    sa.Column("service_id", Id, nullable=False),
+    _id("project_id", "projects.id"),
+    _id("service_id"),
     sa.Column("region_id", _text(255), nullable=False, default=""),
     sa.Column("resource_name", _text(255), nullable=False),
     sa.Column("resource_limit", sa.Integer, nullable=False),
-    sa.Column("description", sa.Text, nullable=True),
+    _description(),
     sa.UniqueConstraint("project_id", "registered_limit_id", name="uq_limits"),
 )
 
@@ -347,9 +362,9 @@ identity_providers = sa.Table(
     "identity_providers",
     metadata,
     sa.Column("id", _text(64), primary_key=True),
-    sa.Column("domain_id", Id, sa.ForeignKey("projects.id", ondelete="CASCADE"), nullable=False, index=True),
+    _id("domain_id", "projects.id", index=True),
     sa.Column("enabled", sa.Boolean, nullable=False, default=False),
-    sa.Column("description", sa.Text, nullable=True),
+    _description(),
     sa.Column("authorization_ttl", sa.Integer, nullable=True),  # minutes
 )
 
@@ -386,7 +401,7 @@ service_providers = sa.Table(
     sa.Column("auth_url", sa.String(256), nullable=False),
     sa.Column("sp_url", sa.String(256), nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False, default=False),
-    sa.Column("description", sa.Text, nullable=True),
+    _description(),
     sa.Column("relay_state_prefix", sa.String(256), nullable=False),
 )
 
@@ -396,7 +411,7 @@ federated_users = sa.Table(  # who a user is to an identity provider
     sa.Column("idp_id", _text(64), primary_key=True),
     sa.Column("protocol_id", _text(64), primary_key=True),
     sa.Column("unique_id", _text(255), primary_key=True),
-    sa.Column("user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    _id("user_id", "users.id", index=True),
     sa.Column("display_name", sa.String(255), nullable=True),
     sa.ForeignKeyConstraint(["idp_id", "protocol_id"], ["protocols.idp_id", "protocols.id"], ondelete="CASCADE"),
 )
@@ -405,7 +420,7 @@ expiring_memberships = sa.Table(  # groups that a login at an identity provider 
     "expiring_memberships",
     metadata,
     _id("user_id", "users.id", key=True),
-    sa.Column("group_id", Id, sa.ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True, index=True),
+    _id("group_id", "groups.id", key=True, index=True),
     sa.Column(
         "idp_id", _text(64), sa.ForeignKey("identity_providers.id", ondelete="CASCADE"), primary_key=True, index=True
     ),
@@ -420,7 +435,7 @@ policy_associations = sa.Table(  # of an endpoint, of a service, or of a service
     sa.Column("endpoint_id", Id, primary_key=True, default=""),
     sa.Column("service_id", Id, primary_key=True, default=""),
     sa.Column("region_id", _text(255), primary_key=True, default=""),
-    sa.Column("policy_id", Id, sa.ForeignKey("policies.id", ondelete="CASCADE"), nullable=False, index=True),
+    _id("policy_id", "policies.id", index=True),
 )
 
 domain_options = sa.Table(
@@ -458,11 +473,11 @@ revocations = sa.Table(
     metadata,
     sa.Column("id", BigSerial, primary_key=True, autoincrement=True),
     sa.Column("audit_id", sa.String(32), nullable=True, index=True),
-    sa.Column("user_id", Id, nullable=True),
-    sa.Column("project_id", Id, nullable=True),
-    sa.Column("domain_id", Id, nullable=True),
-    sa.Column("trust_id", Id, nullable=True),
-    sa.Column("role_id", Id, nullable=True),
+    _id("user_id", null=True),
+    _id("project_id", null=True),
+    _id("domain_id", null=True),
+    _id("trust_id", null=True),
+    _id("role_id", null=True),
     sa.Column("issued_before", DateTime, nullable=False),
     sa.Column("revoked_at", DateTime, nullable=False, index=True),
 )
