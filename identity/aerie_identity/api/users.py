@@ -11,7 +11,7 @@ from aerie_common.http import Request
 from aerie_identity.api.common import collection, home_domain, narrowed, page, shown, values
 from aerie_identity.api.tokens import domain_bodies
 from aerie_identity.db.models import User
-from aerie_identity.logic import groups
+from aerie_identity.logic import federated_users, groups
 from aerie_identity.logic import users as logic
 from aerie_identity.rules import target
 from aerie_identity.schemas.groups import GROUP
@@ -26,7 +26,7 @@ def computed(row: User, expires: datetime.datetime | None) -> dict[str, Any]:
 
 
 def _show(req: Request, found: tuple[User, datetime.datetime | None]) -> dict[str, Any]:
-    return shown(req, USER, found[0], **computed(*found))
+    return shown(req, USER, found[0], **computed(*found), **federated_users.of_user(req.svc, found[0].id))
 
 
 def create(req: Request) -> dict[str, Any]:

@@ -16,26 +16,18 @@ _f, _e = t.federated_users.c, t.expiring_memberships.c
 
 
 def get(conn: sa.Connection, idp_id: str, protocol_id: str, unique_id: str) -> FederatedUser | None:
-    return FEDERATED_USERS.one(
-        conn, _f.idp_id == idp_id, _f.protocol_id == protocol_id, _f.unique_id == unique_id
-    )
+    return FEDERATED_USERS.one(conn, _f.idp_id == idp_id, _f.protocol_id == protocol_id, _f.unique_id == unique_id)
 
 
-def of_users(conn: sa.Connection, user_ids: Iterable[str]) -> dict[str, list[FederatedUser]]:
-    """By user: one statement."""
-    wanted = list(dict.fromkeys(user_ids))
-    found: dict[str, list[FederatedUser]] = {}
-    if wanted:
-        query = sa.select(*FEDERATED_USERS.columns).where(_f.user_id.in_(wanted))
-        for row in conn.execute(query.order_by(_f.idp_id, _f.protocol_id, _f.unique_id)):
-            one = FEDERATED_USERS.make(row)
-            found.setdefault(one.user_id, []).append(one)
-    return found
+def of_user(conn: sa.Connection, user_id: str) -> list[FederatedUser]:
+    """All that identity providers call the user."""
+    query = sa.select(*FEDERATED_USERS.columns).where(_f.user_id == user_id)
+    return [FEDERATED_USERS.make(row) for row in conn.execute(query.order_by(_f.idp_id, _f.protocol_id, _f.unique_id))]
 
 
-def matching(**wanted: str | None) -> sa.ColumnElement[bool]:
+def matching(**wanted: str) -> sa.ColumnElement[bool]:
     """Condition: the user is known to an identity provider under these (idp_id, protocol_id, unique_id)."""
-    tests = [_f[name] == value for name, value in wanted.items() if value is not None]
+    tests = [_f[name] == value for name, value in wanted.items()]
     return t.users.c.id.in_(sa.select(_f.user_id).where(*tests))
 
 
@@ -54,9 +46,7 @@ def set_display_name(conn: sa.Connection, row: FederatedUser, name: str) -> None
 # -------------------------------------------------------------------------------------------------------- memberships
 
 
-def lend(
-    conn: sa.Connection, user_id: str, idp_id: str, group_ids: Iterable[str], until: datetime.datetime
-) -> bool:
+def lend(conn: sa.Connection, user_id: str, idp_id: str, group_ids: Iterable[str], until: datetime.datetime) -> bool:
     """The groups the user is in by this identity provider, from now on. True when one that still held was taken."""
     wanted, now = set(group_ids), utcnow()
     mine = (_e.user_id == user_id, _e.idp_id == idp_id)

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import sqlalchemy as sa
 
-from aerie_common.context import admin_context
+from aerie_common.context import Context, admin_context
 from aerie_common.db import retried, utcnow
-from aerie_common.errors import BadRequest, Conflict
+from aerie_common.errors import BadRequest, Conflict, Forbidden
+from aerie_common.listing import Listing
 from aerie_identity.db import federated_users as db
 from aerie_identity.db import grants
 from aerie_identity.db import tables as t
@@ -31,6 +32,7 @@ from aerie_identity.db import tokens as token_db
 from aerie_identity.db.models import (
     FEDERATED_USERS,
     GROUPS,
+    IDENTITY_PROVIDERS,
     PROJECTS,
     PROTOCOLS,
     USERS,
@@ -142,9 +144,7 @@ def _make(conn: sa.Connection, asserted: FederatedUser, user: MappedUser, home: 
         row = User(user_id, home.id, name, extra=_with_email({}, user), created_at=utcnow())
         with unique("user", row.name):
             USERS.insert(conn, row)
-    row_here = FederatedUser(
-        asserted.idp_id, asserted.protocol_id, asserted.unique_id, user_id, asserted.display_name
-    )
+    row_here = FederatedUser(asserted.idp_id, asserted.protocol_id, asserted.unique_id, user_id, asserted.display_name)
     with unique("federated user", asserted.unique_id, "unique ID"):
         FEDERATED_USERS.insert(conn, row_here)
     LOG.info("user %s is made for a user of %s", user_id, asserted.idp_id)
@@ -242,16 +242,29 @@ def shown(rows: Iterable[FederatedUser]) -> list[dict[str, Any]]:
     return [{"idp_id": idp_id, "protocols": protocols} for idp_id, protocols in found.items()]
 
 
-def of_users(svc: Identity, user_ids: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """`federated` of those users that have it: one statement."""
+def of_user(svc: Identity, user_id: str) -> dict[str, Any]:
+    """The attribute `federated`, for a user that has it."""
     with svc.db.read() as conn:
-        return {user_id: shown(rows) for user_id, rows in db.of_users(conn, user_ids).items()}
+        found = db.of_user(conn, user_id)
+    return {"federated": shown(found)} if found else {}
 
 
-def link(conn: sa.Connection, user: User, sent: list[dict[str, Any]]) -> None:
-    """Say who a user is to identity providers. BadRequest for one that does not exist, Conflict for somebody taken."""
+def wanted(listing: Listing) -> list[sa.ColumnElement[bool]]:
+    """Conditions of a list of users: idp_id, protocol_id, unique_id."""
+    named = {n: listing.filters[n][-1] for n in ("idp_id", "protocol_id", "unique_id") if n in listing.filters}
+    return [db.matching(**named)] if named else []
+
+
+def link(conn: sa.Connection, ctx: Context, user: User, sent: list[dict[str, Any]] | None) -> None:
+    """Say who a user is to identity providers. BadRequest for one that does not exist, Conflict for somebody taken;
+    whoever does not administer the cloud may do so for identity providers of the user's domain only."""
+    if sent is None:
+        return
     rows, p = [], t.protocols.c
     for each in sent:
+        idp = IDENTITY_PROVIDERS.get(conn, each["idp_id"])
+        if idp is not None and idp.domain_id != user.domain_id and not ctx.is_admin:
+            raise Forbidden("The identity provider is of another domain than the user.")
         for protocol in each["protocols"]:
             if PROTOCOLS.one(conn, p.idp_id == each["idp_id"], p.id == protocol["protocol_id"]) is None:
                 raise BadRequest(f"{each['idp_id']} is no identity provider with protocol {protocol['protocol_id']}.")

@@ -26,7 +26,7 @@ from aerie_identity.db import users as db
 from aerie_identity.db.models import CREDENTIALS, GROUPS, USERS, Password, User
 from aerie_identity.db.store import Page
 from aerie_identity.errors import Missing, PasswordRefused
-from aerie_identity.logic import auth, directories
+from aerie_identity.logic import auth, directories, federated_users
 from aerie_identity.logic.common import new_id, overlay, unique
 from aerie_identity.logic.projects import load_domain
 from aerie_identity.logic.tokens import Refused
@@ -61,6 +61,7 @@ def list_(svc: Identity, listing: Listing, *, group_id: str | None = None) -> tu
         raise BadRequest("password_expires_at must be like lt:2026-01-01T00:00:00Z.") from None
     if group_id is not None:
         where.append(db.in_group(group_id))
+    where += federated_users.wanted(listing)
     with svc.db.read() as conn:
         page = USERS.page(conn, listing, *where, limit=svc.conf.identity.list_limit)
         return page, db.expiries(conn, [row.id for row in page.rows])
@@ -96,6 +97,7 @@ def create(
         with unique("user", row.name):
             USERS.insert(conn, row)
         expires = _store(svc, conn, row, hashed, self_service=False) if hashed else None
+        federated_users.link(conn, ctx, row, values.get("federated"))
     return row, expires
 
 
@@ -118,7 +120,8 @@ def update(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> tupl
             changes["extra"] = overlay(row.extra, values["extra"])
         if "password" in values and password is None:
             db.delete_passwords(conn, id)
-        revoke = "password" in values or (changes.get("enabled") is False and row.enabled)
+        federated_users.link(conn, ctx, row, values.get("federated"))
+        revoke = "password" in values or "federated" in values or (changes.get("enabled") is False and row.enabled)
         if changes.get("enabled") and not row.enabled:
             changes["last_active_at"] = None if not row.last_active_at else utcnow().date()
         if hashed:

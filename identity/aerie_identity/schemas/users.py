@@ -17,6 +17,12 @@ OPTIONS = schema.obj({
         schema.array(schema.string(1), 1, unique=True), unique=True, nullable=True
     ),
 })  # fmt: skip
+FEDERATED = schema.array(schema.obj({
+    "idp_id": schema.string(1, 64),
+    "protocols": schema.array(schema.obj({
+        "protocol_id": schema.string(1, 64), "unique_id": schema.string(1, 255),
+    }, ["protocol_id", "unique_id"]), 1),
+}, ["idp_id", "protocols"]))  # fmt: skip
 PASSWORD = schema.string(0, 4096, nullable=True)
 
 USER = Resource("user", "users", [
@@ -28,6 +34,7 @@ USER = Resource("user", "users", [
     Field("password", PASSWORD, create=True, update=True, show=False),
     Field("password_expires_at", schema.string(nullable=True), show=False),
     Field("options", OPTIONS, create=True, update=True),
+    Field("federated", FEDERATED, create=True, update=True, show=False),
 ], extra=True)  # fmt: skip
 
 CHANGE_PASSWORD = schema.obj({
