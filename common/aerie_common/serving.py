@@ -17,7 +17,7 @@ from typing import Any
 
 from cheroot import server, wsgi
 
-from aerie_common.wire import Exchange, Malformed, Reader, WsgiApp, body_of, parse, plain
+from aerie_common.wire import Body, Exchange, Malformed, Reader, WsgiApp, plain
 
 __all__ = ["HttpServer", "WsgiApp", "free_port"]
 LOG = logging.getLogger(__name__)
@@ -49,16 +49,15 @@ class _Connection(server.HTTPConnection):
         slot = self.server.lingering.acquire(blocking=False)
         try:
             while self._answer():
-                if self.rfile.data:
+                if self.rfile.has_data():
                     continue
                 if not slot or self.server.busy:
                     return True
                 try:
-                    self.rfile.data = self.socket.recv(1 << 16)
+                    if not self.rfile.receive():
+                        return False
                 except BlockingIOError:
                     return True
-                if not self.rfile.data:
-                    return False
             return False
         except OSError as e:
             LOG.debug("a client went away: %s", e)
@@ -71,12 +70,11 @@ class _Connection(server.HTTPConnection):
         """Read one request and answer it. True when there may be another."""
         exchange = None
         try:
-            head = self.rfile.head()
-            if head is None:
+            request = self.rfile.next()
+            if request is None:
                 return False
-            environ = self._fresh_environ()
-            parse(head, environ)
-            body = environ["wsgi.input"] = body_of(environ, self.rfile)
+            environ = self._base() | request.environ
+            body = environ["wsgi.input"] = Body(self.rfile, request)
             environ["wsgi.input_terminated"] = "HTTP_TRANSFER_ENCODING" in environ
             if environ.get("HTTP_EXPECT", "").lower() == "100-continue":
                 self.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -100,7 +98,8 @@ class _Connection(server.HTTPConnection):
     def _give_up(self, status: str, text: str) -> None:
         self.socket.sendall(plain(status, text))
 
-    def _fresh_environ(self) -> dict[str, Any]:
+    def _base(self) -> dict[str, Any]:
+        """What the environ of every request of this connection holds."""
         if not self._environ:
             host, port = self.server.bind_addr[:2]
             self._environ = {
@@ -117,7 +116,7 @@ class _Connection(server.HTTPConnection):
                 "wsgi.url_scheme": "http",
                 "wsgi.version": (1, 0),
             }
-        return dict(self._environ)
+        return self._environ
 
 
 class _Server(wsgi.Server):

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/1.1 on one connection: a request's bytes to a WSGI environ, a WSGI reply to bytes.
 
+Bytes are parsed by llhttp (the parser of Node.js, through httptools), which refuses what is ambiguous: two lengths, a
+length beside chunks, bare line ends, folded headers. So no proxy in front sees other requests in the same bytes.
 A request is read by few large reads and a reply sent by one write where it is small: each of them is a moment at which
-the threads of a process contend for the interpreter. What is ambiguous (two lengths, a length beside chunks, bare line
-ends, folded headers) is refused, so that no proxy in front can see other requests in the same bytes.
+the threads of a process contend for the interpreter.
 
 Invariant: however a request ends, either all of its body has been read or the connection is closed.
 """
 
 from __future__ import annotations
 
+import collections
 import email.utils
 import logging
 import re
@@ -21,6 +23,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import httptools
+
 from aerie_common.http import FileSlice
 
 LOG = logging.getLogger(__name__)
@@ -30,14 +34,12 @@ DRAINED = 64 << 20
 """Bytes of a refused request's body that are read and dropped, so that its client gets to read the answer."""
 HEAD_LIMIT = 64 << 10
 PIECE = 64 << 10
+LARGE_PIECE = 1 << 20
 KNOWN_NAMES = 1000
 
-_REQUEST = re.compile(r"([A-Z]+) (/[!\"$-~\x80-\xff]*|\*) HTTP/1\.([01])")
-_VERSION = re.compile(r"\S+ \S+ HTTP/\d\.\d")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SIZE = re.compile(rb"[0-9a-fA-F]{1,15}")
-_SLASH = re.compile("(?i)%2f")
+_SLASH = re.compile(b"(?i)%2f")
 _NO_BODY = ("1", "204", "304")
+_UNIQUE = ("HTTP_HOST", "CONTENT_TYPE")
 
 
 class Malformed(Exception):
@@ -48,254 +50,234 @@ class Malformed(Exception):
         self.status = status
 
 
-class Reader:
-    """What has been received and not been looked at yet. Waits `patience` seconds for more, whatever the socket's own
-    (shorter) limit of a read is."""
-
-    def __init__(self, sock: socket.socket, patience: float) -> None:
-        self._socket, self._patience = sock, patience
-        self.data = b""
-        self.closed = False
-
-    def has_data(self) -> bool:
-        return bool(self.data)
-
-    def close(self) -> None:
-        self.data, self.closed = b"", True
-
-    def _wait(self) -> None:
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        if not poll.poll(self._patience * 1000):
-            raise TimeoutError("the client sends nothing")
-
-    def receive(self, size: int = PIECE) -> bytes:
-        """What comes next, at least one byte; empty when the client hung up."""
-        while True:
-            try:
-                return self._socket.recv(size)
-            except BlockingIOError:
-                self._wait()
-
-    def receive_into(self, view: memoryview) -> int:
-        while True:
-            try:
-                return self._socket.recv_into(view)
-            except BlockingIOError:
-                self._wait()
-
-    def take(self, size: int) -> bytes:
-        """Up to that many bytes of what is here already."""
-        taken, self.data = self.data[:size], self.data[size:]
-        return taken
-
-    def head(self) -> str | None:
-        """A request's line and headers; None when there is no further request."""
-        end = self.data.find(b"\r\n\r\n")
-        deadline = None
-        while end < 0:
-            if len(self.data) > HEAD_LIMIT:
-                raise Malformed("431 Request Header Fields Too Large", f"The limit is {HEAD_LIMIT} bytes.")
-            now = time.monotonic()
-            deadline = deadline or now + self._patience
-            piece = self.receive() if now < deadline else None
-            if piece is None:
-                raise TimeoutError("the client sends too slowly")
-            if not piece:
-                return None
-            self.data += piece
-            end = self.data.find(b"\r\n\r\n")
-        if end > HEAD_LIMIT:
-            raise Malformed("431 Request Header Fields Too Large", f"The limit is {HEAD_LIMIT} bytes.")
-        text, self.data = self.data[:end].decode("latin-1"), self.data[end + 4 :]
-        return text[2:] if text.startswith("\r\n") else text  # one empty line before a request is forgiven
-
-    def line(self) -> bytes:
-        """A line within a chunked body, without its end."""
-        while (end := self.data.find(b"\r\n")) < 0:
-            piece = b"" if len(self.data) > HEAD_LIMIT else self.receive()
-            if not piece:
-                raise ConnectionError("the request's body is malformed")
-            self.data += piece
-        found, self.data = self.data[:end], self.data[end + 2 :]
-        return found
-
-
-class Body:
-    """A request body of known length. Never holds more than it was asked for."""
-
-    def __init__(self, reader: Reader, length: int) -> None:
-        self._reader, self.remaining = reader, length
-
-    def read(self, size: int | None = None) -> bytes:
-        """That many bytes, fewer only at the end of the body (or of a connection that broke)."""
-        wanted = self.remaining if size is None or size < 0 else min(size, self.remaining)
-        here = self._reader.take(wanted) if wanted else b""
-        have = len(here)
-        self.remaining -= have
-        if have == wanted:
-            return here
-        data = bytearray(wanted)
-        data[:have] = here
-        view = memoryview(data)
-        while have < wanted:
-            got = self._reader.receive_into(view[have:])
-            if not got:
-                self.remaining = 0
-                return bytes(view[:have])
-            have += got
-            self.remaining -= got
-        return bytes(data)
-
-    def readline(self, size: int | None = None) -> bytes:
-        return _readline(self, size)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
-
-    def drain(self, most: int) -> bool:
-        """Read and drop what is left, if it is not more than that. False when it is."""
-        if self.remaining > most:
-            return False
-        while self.remaining and self.read(PIECE):
-            pass
-        return True
-
-
-class ChunkedBody:
-    """A request body that comes in chunks."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._left = 0
-        self._begun = self._ended = False
-
-    def _next(self) -> None:
-        """Go to the next chunk; past the trailers when there is none."""
-        if self._begun and self._reader.line():
-            raise ConnectionError("the request's body is malformed")
-        self._begun = True
-        size = self._reader.line().partition(b";")[0].strip()
-        if not _SIZE.fullmatch(size):
-            raise ConnectionError("the request's body is malformed")
-        self._left = int(size, 16)
-        if not self._left:
-            for _ in range(100):
-                if not self._reader.line():
-                    break
-            else:
-                raise ConnectionError("the request's body is malformed")
-            self._ended = True
-
-    def read(self, size: int | None = None) -> bytes:
-        """That many bytes, fewer only at the end of the body. ConnectionError when it breaks off."""
-        found = bytearray()
-        wanted = sys.maxsize if size is None or size < 0 else size
-        while len(found) < wanted and not self._ended:
-            if not self._left:
-                self._next()
-                continue
-            piece = self._reader.take(min(self._left, wanted - len(found)))
-            if not piece:
-                piece = self._reader.receive(min(self._left, wanted - len(found), 1 << 20))
-                if not piece:
-                    raise ConnectionError("the request's body broke off")
-            self._left -= len(piece)
-            found += piece
-        return bytes(found)
-
-    def readline(self, size: int | None = None) -> bytes:
-        return _readline(self, size)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
-
-    def drain(self, most: int) -> bool:
-        """Read and drop what is left. False when that is more than `most`."""
-        while not self._ended and most > 0:
-            most -= len(self.read(PIECE))
-        return self._ended
-
-
-def _readline(body: Body | ChunkedBody, size: int | None) -> bytes:
-    """Byte by byte: only those who read forms without saying so read lines, and they come with small bodies."""
-    found = bytearray()
-    while (size is None or size < 0 or len(found) < size) and (byte := body.read(1)):
-        found += byte
-        if byte == b"\n":
-            break
-    return bytes(found)
-
-
 # ---------------------------------------------------------------------------------------------------------- requests
 
-_known_names: dict[str, str] = {}
+_known_names: dict[bytes, str] = {}
 
 
-def _key(name: str) -> str:
-    """A header's name in the environ; Malformed when it is none. Clients send the same few: they are remembered."""
-    if not _NAME.fullmatch(name):
-        raise Malformed("400 Bad Request", "Illegal header line.")
-    plain = name.upper().replace("-", "_")
+def _key(name: bytes) -> str:
+    """A header's name in the environ. Clients send the same few: they are remembered."""
+    plain = name.decode("latin-1").upper().replace("-", "_")
     key = plain if plain in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + plain
     if len(_known_names) < KNOWN_NAMES:
         _known_names[name] = key
     return key
 
 
-def parse(head: str, environ: dict[str, Any]) -> None:
-    """Put a request's line and headers into the environ. Malformed says what is wrong with them."""
-    lines = head.split("\r\n")
-    ends = len(lines) - 1
-    if head.count("\n") != ends or head.count("\r") != ends or "\0" in head:
-        raise Malformed("400 Bad Request", "Lines must end with CRLF and hold no control characters.")
-    match = _REQUEST.fullmatch(lines[0])
-    if match is None:
-        if _VERSION.fullmatch(lines[0]) and not lines[0].endswith(("HTTP/1.0", "HTTP/1.1")):
+class Request:
+    """One request as far as it has been received."""
+
+    __slots__ = ("_size", "_target", "complete", "environ", "pieces", "whole_head")
+
+    def __init__(self) -> None:
+        self.environ: dict[str, Any] = {}
+        self.pieces: collections.deque[bytes] = collections.deque()
+        """What of the body is here and has not been asked for."""
+        self.whole_head = self.complete = False
+        self._target = b""
+        self._size = 0
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > HEAD_LIMIT:
+            raise Malformed("431 Request Header Fields Too Large", f"The limit is {HEAD_LIMIT} bytes.")
+
+    def add_target(self, piece: bytes) -> None:
+        self._grow(len(piece))
+        self._target += piece
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        if self.whole_head:
+            return  # a trailer: nobody here has use for one
+        self._grow(len(name) + len(value) + 4)
+        key = _known_names.get(name) or _key(name)
+        text = value.decode("latin-1").strip(" \t")
+        if key in self.environ:
+            text = self._again(key, text)
+        self.environ[key] = text
+
+    def _again(self, key: str, value: str) -> str:
+        """What a header means that was sent twice."""
+        before: str = self.environ[key]
+        if key in _UNIQUE:
+            if before != value:
+                raise Malformed("400 Bad Request", "A header that must be unique was sent twice.")
+            return value
+        return f"{before}; {value}" if key == "HTTP_COOKIE" else f"{before}, {value}"
+
+    def end_head(self, method: bytes, version: str) -> None:
+        """All headers are here."""
+        target, environ = self._target, self.environ
+        if version not in ("1.0", "1.1"):
             raise Malformed("505 HTTP Version Not Supported", "This is an HTTP/1.1 server.")
-        raise Malformed("400 Bad Request", "Malformed request line.")
-    method, target, minor = match.groups()
-    path, _, query = target.partition("?")
-    if "%" in path:  # an encoded slash is no separator and stays as it is
-        path = "%2F".join(unquote_to_bytes(part.encode("latin-1")).decode("latin-1") for part in _SLASH.split(path))
-    environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"] = method, path, query
-    environ["REQUEST_URI"], environ["SERVER_PROTOCOL"] = target, "HTTP/1.1" if minor == "1" else "HTTP/1.0"
-    known = _known_names
-    for i in range(1, len(lines)):
-        name, colon, value = lines[i].partition(":")
-        key = known.get(name) or _key(name)
-        if not colon:
-            raise Malformed("400 Bad Request", "Illegal header line.")
-        value = value.strip(" \t")
-        if key in environ:
-            value = _again(key, environ[key], value)
-        environ[key] = value
-
-
-def _again(key: str, before: str, value: str) -> str:
-    """What a header means that was sent twice."""
-    if key in ("CONTENT_LENGTH", "HTTP_HOST", "CONTENT_TYPE"):
-        if before != value:
-            raise Malformed("400 Bad Request", "A header that must be unique was sent twice.")
-        return value
-    return f"{before}; {value}" if key == "HTTP_COOKIE" else f"{before}, {value}"
-
-
-def body_of(environ: dict[str, Any], reader: Reader) -> Body | ChunkedBody:
-    """The request's body, as its headers announce it."""
-    coding = environ.get("HTTP_TRANSFER_ENCODING")
-    length = environ.get("CONTENT_LENGTH")
-    if coding is not None:
-        if length is not None:
-            raise Malformed("400 Bad Request", "A request has a length or is chunked, not both.")
-        if coding.lower() != "chunked" or environ["SERVER_PROTOCOL"] == "HTTP/1.0":
+        if b"#" in target or not (target.startswith(b"/") or target == b"*"):
+            raise Malformed("400 Bad Request", "The request's target must be a path.")
+        coding = environ.get("HTTP_TRANSFER_ENCODING")
+        if coding is not None and (coding.lower() != "chunked" or version == "1.0"):
             raise Malformed("501 Not Implemented", "The only transfer coding is chunked.")
-        return ChunkedBody(reader)
-    if length is None or length == "":
-        return Body(reader, 0)
-    if not (length.isascii() and length.isdigit()) or len(length) > 18:
-        raise Malformed("400 Bad Request", "Malformed Content-Length header.")
-    return Body(reader, int(length))
+        path, _, query = target.partition(b"?")
+        if b"%" in path:  # an encoded slash is no separator and stays as it is
+            path = b"%2F".join(unquote_to_bytes(part) for part in _SLASH.split(path))
+        environ["REQUEST_METHOD"], environ["SERVER_PROTOCOL"] = method.decode("ascii"), f"HTTP/{version}"
+        environ["PATH_INFO"], environ["QUERY_STRING"] = path.decode("latin-1"), query.decode("latin-1")
+        environ["REQUEST_URI"] = target.decode("latin-1")
+        self.whole_head = True
+
+
+class Reader:
+    """The requests of one connection. Waits `patience` seconds for more, whatever the socket's own (shorter) limit of a
+    read is. Methods named on_... are the parser's callbacks."""
+
+    def __init__(self, sock: socket.socket, patience: float) -> None:
+        self._socket, self._patience = sock, patience
+        self._parser = httptools.HttpRequestParser(self)
+        self._parsed = Request()
+        self._waiting: collections.deque[Request] = collections.deque()
+        self.refused: Malformed | None = None
+        """Why nothing that comes after the requests that wait is looked at."""
+        self.closed = False
+
+    def on_message_begin(self) -> None:
+        self._parsed = Request()
+
+    def on_url(self, piece: bytes) -> None:
+        self._parsed.add_target(piece)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._parsed.add_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._parsed.end_head(self._parser.get_method(), self._parser.get_http_version())
+        self._waiting.append(self._parsed)
+
+    def on_body(self, piece: bytes) -> None:
+        self._parsed.pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        self._parsed.complete = True
+
+    def has_data(self) -> bool:
+        """Is there something to do without another read?"""
+        return bool(self._waiting or self.refused)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def receive(self, size: int = PIECE) -> int:
+        """Take in what is there now: its length, 0 when the client hung up. BlockingIOError when nothing came in the
+        socket's own time."""
+        data = self._socket.recv(size)
+        if not data:
+            self.closed = True
+        elif self.refused is None:
+            self._parse(data)
+        return len(data)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # We change to no other protocol. What follows the head is not known to be HTTP, so it ends the connection.
+            self.refused = Malformed("400 Bad Request", "Nothing may follow a request to upgrade.")
+            if (
+                "HTTP_TRANSFER_ENCODING" in self._parsed.environ
+                or self._parsed.environ.get("CONTENT_LENGTH", "0") != "0"
+            ):
+                self._waiting.pop()
+        except httptools.HttpParserCallbackError as e:
+            cause = e.__context__
+            self.refused = cause if isinstance(cause, Malformed) else Malformed("400 Bad Request", str(e))
+        except httptools.HttpParserError as e:
+            self.refused = Malformed("400 Bad Request", f"{e}.")
+
+    def wait(self, size: int = PIECE) -> int:
+        """The same, but wait for it."""
+        while True:
+            try:
+                return self.receive(size)
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self._socket, select.POLLIN)
+                if not poll.poll(self._patience * 1000):
+                    raise TimeoutError("the client sends nothing") from None
+
+    def next(self) -> Request | None:
+        """The next request, as soon as its head is here; None when there is none. Malformed says what is wrong."""
+        deadline = 0.0
+        received = 0
+        while not self._waiting:
+            if self.refused:
+                raise self.refused
+            now = time.monotonic()
+            deadline = deadline or now + self._patience
+            if now >= deadline:
+                raise TimeoutError("the client sends too slowly")
+            if received > HEAD_LIMIT:
+                raise Malformed("431 Request Header Fields Too Large", f"The limit is {HEAD_LIMIT} bytes.")
+            size = self.wait()
+            if not size:
+                return None
+            received += size
+        return self._waiting.popleft()
+
+
+class Body:
+    """A request's body. Receives more only when it is asked for more than is here."""
+
+    def __init__(self, reader: Reader, request: Request) -> None:
+        self._reader, self._request = reader, request
+        length = request.environ.get("CONTENT_LENGTH")
+        self._left = int(length) if length else None
+        """Bytes until the end, where the client said so."""
+
+    def _receive(self, wanted: int) -> bool:
+        """Take in more of the body. False when there is no more."""
+        request = self._request
+        while not request.pieces and not request.complete:
+            if self._reader.refused:
+                raise ConnectionError("the request's body is malformed")
+            if not self._reader.wait(min(max(wanted, PIECE), LARGE_PIECE)):
+                if self._left is None:
+                    raise ConnectionError("the request's body broke off")
+                request.complete = True
+        return bool(request.pieces)
+
+    def read(self, size: int | None = None) -> bytes:
+        """That many bytes, fewer only at the end of the body, or of a connection that broke before the length that was
+        announced. ConnectionError when a body in chunks breaks off."""
+        wanted = sys.maxsize if size is None or size < 0 else size
+        pieces, found, have = self._request.pieces, [], 0
+        while have < wanted and (pieces or self._receive(wanted - have)):
+            while pieces and have < wanted:
+                piece = pieces.popleft()
+                if len(piece) > wanted - have:
+                    pieces.appendleft(piece[wanted - have :])
+                    piece = piece[: wanted - have]
+                found.append(piece)
+                have += len(piece)
+        if self._left is not None:
+            self._left -= have
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def readline(self, size: int | None = None) -> bytes:
+        """Byte by byte: only those who read forms without saying so read lines, and they come with small bodies."""
+        found = bytearray()
+        while (size is None or size < 0 or len(found) < size) and (byte := self.read(1)):
+            found += byte
+            if byte == b"\n":
+                break
+        return bytes(found)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+    def drain(self, most: int) -> bool:
+        """Read and drop what is left, if it is not more than that. False when it is."""
+        if self._left is not None and self._left > most:
+            return False
+        while most > 0 and (piece := self.read(PIECE)):
+            most -= len(piece)
+        return self._request.complete and not self._request.pieces
 
 
 # ----------------------------------------------------------------------------------------------------------- replies
@@ -324,7 +306,7 @@ def plain(status: str, text: str) -> bytes:
 class Exchange:
     """One request and its reply."""
 
-    def __init__(self, sock: socket.socket, environ: dict[str, Any], body: Body | ChunkedBody, patience: float) -> None:
+    def __init__(self, sock: socket.socket, environ: dict[str, Any], body: Body, patience: float) -> None:
         self._socket, self._patience = sock, patience
         self._environ, self._body = environ, body
         self._status = ""

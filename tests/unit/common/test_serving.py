@@ -147,7 +147,8 @@ def test_old_clients(server: HttpServer) -> None:
         (b"GET http://a/ HTTP/1.1\r\n\r\n", 400),
         (b"GET /#a HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/2.0\r\n\r\n", 505),
-        (b"GET  / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /a b HTTP/1.1\r\n\r\n", 400),
+        (b"POST /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc", 400),
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
@@ -168,6 +169,21 @@ def test_what_is_refused(server: HttpServer, sent: bytes, expected: int) -> None
     reply = talk(server, sent + b"GET / HTTP/1.1\r\nHost: smuggled\r\n\r\n")
     assert status(reply) in (expected, 0) and reply.count(b"Server: ") <= 1 and not seen
     assert reply == b"" or b"Connection: close" in reply
+
+
+def test_an_offer_to_upgrade_is_not_taken(server: HttpServer) -> None:
+    """The request is answered as it stands, and what follows is not taken for another one."""
+    offer = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
+    reply = talk(server, offer + b"GET /echo HTTP/1.1\r\nHost: smuggled\r\n\r\n")
+    assert status(reply) == 200 and len(seen) == 1
+
+
+def test_a_request_byte_by_byte(server: HttpServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello":
+            s.sendall(bytes([byte]))
+        assert s.recv(1000).endswith(b"hello")
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\nabc\r\n0\r\n\r\n", b"3\r\nabcd\r\n0\r\n\r\n", b"-1\r\n\r\n"])
@@ -243,5 +259,5 @@ def test_stop_finishes_the_request_at_hand() -> None:
 
 def test_the_names_of_headers_are_remembered_within_bounds() -> None:
     for number in range(2 * wire.KNOWN_NAMES):
-        wire.parse(f"GET / HTTP/1.1\r\nX-{number}: 1", {})
+        wire.Request().add_header(b"X-%d" % number, b"1")
     assert len(wire._known_names) <= wire.KNOWN_NAMES
