@@ -15,7 +15,7 @@ from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest
 from aerie_common.schema import to_bool
-from aerie_image import db
+from aerie_image import db, errors
 from aerie_image.db.images import Image
 from aerie_image.logic import images
 from aerie_image.schemas.images import BASE, VISIBILITIES
@@ -87,6 +87,13 @@ def conditions(query: Mapping[str, list[str]]) -> list[sa.ColumnElement[bool]]:
     return made
 
 
+def _marked(conn: sa.Connection, ctx: Context, marker: str) -> Image:
+    try:
+        return images.visible(conn, ctx, marker)
+    except errors.ImageNotFound as e:
+        raise BadRequest(f"Invalid marker: {e.message}") from e
+
+
 @retried
 def list_(
     svc: ImageService,
@@ -106,7 +113,7 @@ def list_(
         raise BadRequest(f"Invalid status: {member_status}")
     order = (*sort, *((key, "desc") for key in ("created_at", "id") if key not in dict(sort)))
     with svc.db.read() as conn:
-        last = images.visible(conn, ctx, marker) if marker else None
+        last = _marked(conn, ctx, marker) if marker else None
         return db.images.find(
             conn,
             images.viewer(ctx),
