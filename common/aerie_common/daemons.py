@@ -37,8 +37,8 @@ LOG = logging.getLogger(__name__)
 UNPRIVILEGED_USER = "aerie"
 LATE_IMPORTS = ("kombu.transport.pyamqp", "oslo_messaging._drivers.impl_rabbit", "pymysql")
 """Libraries that others import by name at their first use, which would be once in each child."""
-NOT_FOR_DAEMONS = ("cmd", "commands", "testing")
-"""Modules of ours that no daemon needs."""
+NOT_SHARED = ("cmd", "commands", "testing", "ldap", "s3")
+"""Modules of ours that no daemon needs, and those whose large library only some configurations need."""
 
 
 def configuration_file(daemon: Daemon, config_dir: Path) -> Path:
@@ -154,7 +154,7 @@ class _Child(cotyledon.Service):
 def _modules(package: ModuleType) -> Iterator[str]:
     """The names of all modules below a package that a daemon may need."""
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        if module.name.rpartition(".")[2] in NOT_FOR_DAEMONS:
+        if module.name.rpartition(".")[2] in NOT_SHARED:
             continue
         yield module.name
         if module.ispkg:
