@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import IO, Any
 from urllib.parse import parse_qs, quote
@@ -115,7 +115,10 @@ class Request:
         """Filters, sorting and page of a list call."""
         if self.op is None:
             raise TypeError("only operations have listings")
-        return listing.parse(self.query, self.op.filter_names, self.op.sort_names, self.svc.table.style)
+        table = self.svc.table
+        strict = table.strict_query_since is not None and self.version >= table.strict_query_since
+        style = replace(table.style, unknown="refuse") if strict else table.style
+        return listing.parse(self.query, self.op.filter_names, self.op.sort_names, style)
 
     def next_url(self, marker: str, **changes: str) -> str:
         """The address of the next page."""

@@ -8,7 +8,7 @@ path's parameters by name, and returns what is to be sent (a JSON-able value, No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -141,7 +141,9 @@ class Table:
     """All operations of one API, and the manners that they share.
 
     prefixes: path prefixes under which the API also answers (`/compute`). dialect: how errors are worded.
-    trailing_slash: may a path end with a slash; if not, `/things/` is not `/things` but a thing without a name.
+    trailing_slash: may a path end with a slash; if not, `/v2/things/` is not `/v2/things` but a thing without a name.
+    aliases: beginnings of paths that stand for another one (`/v2/` for `/v2.1/`). strict_query_since: the microversion
+    from which on a list refuses what it cannot be filtered by.
     """
 
     def __init__(
@@ -156,7 +158,11 @@ class Table:
         rules: Iterable[tuple[str, str, str]] = (),
         max_body: int = 1 << 20,
         trailing_slash: bool = True,
+        aliases: Mapping[str, str] | None = None,
+        strict_query_since: str | None = None,
     ) -> None:
+        self.aliases = dict(aliases or {})
+        self.strict_query_since = microversions.parse(strict_query_since) if strict_query_since else None
         self.service, self.dialect, self.versions = service, dialect, versions
         self.style = style or ListStyle()
         self.prefixes, self.max_body, self.trailing_slash = prefixes, max_body, trailing_slash
@@ -188,8 +194,11 @@ class Table:
 
     def find(self, method: str, path: str) -> tuple[Match | None, tuple[str, ...]]:
         """The rows for a method and path, and the methods the path has at all (empty: no such path)."""
-        if not self.trailing_slash and path != "/" and path.endswith("/"):
+        if not self.trailing_slash and path.endswith("/") and path.count("/") > 2:
             return None, ()
+        for alias, meant in self.aliases.items():
+            if path.startswith(alias) and path != alias:
+                path = meant + path[len(alias) :]
         node, values = self._walk(self._root, path.strip("/").split("/"), ())
         if node is None:
             return None, ()

@@ -88,6 +88,46 @@ class SecurityGroupNotFound(errors.NotFound):
     template = "Security group {group} not found for project {project_id}."
 
 
+class GroupNotFound(errors.NotFound):
+    code = "group_not_found"
+    template = "Security group {group_id} could not be found."
+
+
+class NetworkNotFound(errors.NotFound):
+    code = "network_not_found"
+    template = "Network not found"
+
+
+class ImageNotFound(errors.NotFound):
+    code = "image_not_found"
+    template = "Image {image_id} could not be found."
+
+
+class FloatingIpNotFound(errors.NotFound):
+    code = "floating_ip_not_found"
+    template = "Floating IP not found for ID {floating_ip_id}"
+
+
+class FloatingIpPoolNotFound(errors.NotFound):
+    code = "floating_ip_pool_not_found"
+    template = "Floating IP pool not found."
+
+
+class FloatingIpElsewhere(errors.Conflict):
+    code = "floating_ip_elsewhere"
+    template = "Floating IP {address} is not associated with instance {server_id}."
+
+
+class ExtensionNotFound(errors.NotFound):
+    code = "extension_not_found"
+    template = "There is no extension {alias}."
+
+
+class ShareNotFound(errors.NotFound):
+    code = "share_not_found"
+    template = "Share {share_id} is not attached to instance {server_id}."
+
+
 class KeypairUnusable(errors.BadRequest):
     code = "keypair_unusable"
     template = "Invalid key_name provided."

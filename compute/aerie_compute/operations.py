@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operations of the compute API, v2.1 with microversions 2.1 to 2.96."""
+"""The operations of the compute API, v2.1 with microversions 2.1 to 2.104."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from aerie_common.listing import ListStyle
 from aerie_common.microversions import Microversions
 from aerie_common.operations import Handler, Operation, Table
 from aerie_common.schema import Schema
-from aerie_compute.api import actions, flavors, hosts, keypairs, quotas, servers, versions
+from aerie_compute import old_operations
+from aerie_compute.api import actions, flavors, hosts, keypairs, quotas, security_groups, servers, versions
 from aerie_compute.schemas import servers as bodies
 from aerie_compute.schemas.flavors import ADD_ACCESS, EXTRA_SPEC, EXTRA_SPECS, FLAVOR, REMOVE_ACCESS
 from aerie_compute.schemas.keypairs import KEYPAIR, KEYPAIR_292
@@ -100,6 +101,9 @@ ACTIONS = [
     _action("os-resetState", actions.reset_state, "os-admin-actions:reset_state", request=bodies.RESET_STATE,
             check=ADMIN),
     _action("resetNetwork", actions.reset_network, "os-admin-actions:reset_network", check=ADMIN),
+    _action("injectNetworkInfo", actions.inject_network_info, "os-admin-actions:inject_network_info", check=ADMIN),
+    _action("migrate", actions.migrate, "os-migrate-server:migrate", check=ADMIN),
+    _action("restore", actions.restore, "os-deferred-delete:restore"),
     _action("forceDelete", actions.force_delete, "os-deferred-delete:force"),
     _action("trigger_crash_dump", actions.crash_dump, "servers:trigger_crash_dump", since="2.17"),
     _action("os-getConsoleOutput", actions.console_output, "os-console-output", request=bodies.CONSOLE_OUTPUT,
@@ -123,11 +127,12 @@ _REMOTE_CONSOLE = schema.obj(
         ["protocol", "type"])},
     ["remote_console"],
 )  # fmt: skip
-_ADDRESS = schema.string(1, 64, pattern=r"^[0-9A-Fa-f:.]+$")
+_SHARE = schema.obj({"share": schema.obj({"share_id": schema.uuid(), "tag": schema.string(1, 64)}, ["share_id"])},
+                    ["share"])  # fmt: skip
 _ATTACH = schema.obj(
     {"interfaceAttachment": schema.obj({
         "net_id": schema.uuid(), "port_id": schema.uuid(), "tag": bodies.DEVICE_TAG,
-        "fixed_ips": schema.array(schema.obj({"ip_address": _ADDRESS}, ["ip_address"]), 1, 1),
+        "fixed_ips": schema.array(schema.obj({"ip_address": bodies.ADDRESS}, ["ip_address"]), 1, 1),
     })}
 )  # fmt: skip
 
@@ -181,12 +186,20 @@ SERVERS = [
               reply=_one("console")),
     Operation("GET", "/v2.1/servers/{server_id}/os-volume_attachments", actions.volume_attachments,
               RULE + "os-volumes-attachments:index", READER, reply=_list("volumeAttachments")),
+    Operation("GET", "/v2.1/servers/{server_id}/shares", actions.share_list, RULE + "os-server-shares:index", READER,
+              since="2.97", reply=_list("shares")),
+    Operation("POST", "/v2.1/servers/{server_id}/shares", actions.share_attach, RULE + "os-server-shares:create",
+              MEMBER, since="2.97", request=_SHARE, status=201),
+    Operation("GET", "/v2.1/servers/{server_id}/shares/{share_id}", actions.share_show, RULE + "os-server-shares:show",
+              READER, since="2.97"),
+    Operation("DELETE", "/v2.1/servers/{server_id}/shares/{share_id}", actions.share_detach,
+              RULE + "os-server-shares:delete", MEMBER, since="2.97"),
     Operation("GET", "/v2.1/servers/{server_id}/os-server-password", actions.password_show,
               RULE + "os-server-password:show", READER,
               reply=schema.obj({"password": schema.string(max=None)}, ["password"])),
     Operation("DELETE", "/v2.1/servers/{server_id}/os-server-password", actions.password_clear,
               RULE + "os-server-password:clear", MEMBER, status=204),
-    Operation("GET", "/v2.1/servers/{server_id}/os-security-groups", actions.security_groups,
+    Operation("GET", "/v2.1/servers/{server_id}/os-security-groups", security_groups.of_server,
               RULE + "os-security-groups:list", READER, reply=_list("security_groups")),
     Operation("GET", "/v2.1/servers/{server_id}/os-interface", actions.interface_list,
               RULE + "os-attach-interfaces:list", READER, reply=_list("interfaceAttachments")),
@@ -357,19 +370,10 @@ HOSTS = [
 
 # ------------------------------------------------------------------------------------------------------------- the rest
 
-_GONE = ("os-fixed-ips", "os-floating-ips-bulk", "os-floating-ip-dns", "os-cells", "os-cloudpipe",
-         "os-networks-associate", "os-fping", "os-virtual-interfaces")  # fmt: skip
-
-
-def _gone(name: str) -> list[Operation]:
-    return [Operation("GET", f"/v2.1/{name}", actions.gone, RULE + "gone", policy.ANYONE)]
-
-
 OTHERS = [
     Operation("GET", "/", versions.list_, None),
     Operation("GET", "/v2.1", versions.show, None),
-    Operation("GET", "/v2.1/extensions", versions.extensions, RULE + "extensions", policy.ANYONE),
-    *(op for name in _GONE for op in _gone(name)),
+    Operation("GET", "/v2", versions.show_old, None),
 ]
 
 RULES: tuple[tuple[str, str, str], ...] = (
@@ -383,11 +387,14 @@ RULES: tuple[tuple[str, str, str], ...] = (
 def _table(**more: Any) -> Table:
     return Table(
         "compute",
-        [*OTHERS, *SERVERS, *ACTIONS, *FLAVORS, *KEYPAIRS, *QUOTAS, *HOSTS],
+        [*OTHERS, *old_operations.OPERATIONS, *SERVERS, *ACTIONS, *FLAVORS, *KEYPAIRS, *QUOTAS, *HOSTS],
         dialect=dialects.nova,
         versions=Microversions("compute", versions.MINIMUM, versions.MAXIMUM, "X-OpenStack-Nova-API-Version"),
         style=ListStyle(max_limit=1000),
         prefixes=("/compute",),
+        aliases={"/v2/": "/v2.1/"},
+        trailing_slash=False,
+        strict_query_since="2.102",
         rules=RULES,
         **more,
     )

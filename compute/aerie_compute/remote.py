@@ -26,6 +26,11 @@ _NOT_PROPERTIES = frozenset(
 )  # fmt: skip
 
 
+def is_property(name: str) -> bool:
+    """Is this attribute of an image one that somebody added to it?"""
+    return name not in _NOT_PROPERTIES
+
+
 def _quoted(identifier: str) -> str:
     return quote(identifier, safe="")
 
@@ -67,7 +72,7 @@ class Images:
             "checksum": image.get("checksum"),
             "min_disk": image.get("min_disk") or 0,
             "min_ram": image.get("min_ram") or 0,
-            "properties": {k: str(v) for k, v in image.items() if k not in _NOT_PROPERTIES and v is not None},
+            "properties": {k: str(v) for k, v in image.items() if is_property(k) and v is not None},
         }
 
     def create(self, ctx: Context, body: dict[str, Any]) -> dict[str, Any]:
@@ -235,26 +240,3 @@ class Networks:
 
     def set_port_groups(self, port_id: str, group_ids: Sequence[str]) -> None:
         self.update_port(port_id, {"security_groups": list(group_ids)})
-
-    def describe_group(self, group_id: str, ctx: Context) -> dict[str, Any]:
-        """A security group in the words of the compute API."""
-        found = self._api.get(f"/security-groups/{_quoted(group_id)}", ctx)["security_group"]
-        return {
-            "id": found["id"],
-            "name": found["name"],
-            "description": found.get("description", ""),
-            "tenant_id": found.get("tenant_id") or found.get("project_id"),
-            "rules": [
-                {
-                    "id": rule["id"],
-                    "parent_group_id": found["id"],
-                    "ip_protocol": rule.get("protocol"),
-                    "from_port": rule.get("port_range_min"),
-                    "to_port": rule.get("port_range_max"),
-                    "ip_range": {"cidr": rule["remote_ip_prefix"]} if rule.get("remote_ip_prefix") else {},
-                    "group": {},
-                }
-                for rule in found.get("security_group_rules", ())
-                if rule.get("direction") == "ingress"
-            ],
-        }

@@ -23,6 +23,8 @@ def options(cloud: Any, directory: Path, images_url: str) -> dict[str, dict[str,
     """Section -> option -> value."""
     auth = cloud.config.config["auth"]
     image = next(cloud.image.images(status="active"))
+    other = cloud.image.create_image(name="other", disk_format="raw", container_format="bare", visibility="public",
+                                     data=bytes(1 << 20))  # fmt: skip
     flavors = sorted(cloud.compute.flavors(), key=lambda flavor: flavor.ram)
     public = next(cloud.network.networks(is_router_external=True))
     extensions = sorted(extension.alias for extension in cloud.network.extensions())
@@ -43,7 +45,7 @@ def options(cloud: Any, directory: Path, images_url: str) -> dict[str, dict[str,
                   "http_qcow2_image": f"{images_url}/image.qcow2", "disk_formats": "raw,qcow2,vmdk,iso",
                   "container_formats": "bare,ami,ari,aki,ovf,ova,docker,compressed"},
         "image-feature-enabled": {"import_image": True, "os_glance_reserved": True, "manage_locations": False},
-        "compute": {"image_ref": image.id, "image_ref_alt": image.id, "flavor_ref": flavors[0].id,
+        "compute": {"image_ref": image.id, "image_ref_alt": other.id, "flavor_ref": flavors[0].id,
                     "flavor_ref_alt": flavors[1].id, "build_timeout": 120, "min_compute_nodes": 1,
                     "max_microversion": "latest", "hypervisor_type": "fake"},
         "compute-feature-enabled": {"rescue": True, "change_password": True, "config_drive": True,

@@ -60,7 +60,7 @@ def _networks(clients: ServiceClients) -> None:
     known = network.get("/networks")["networks"]
     public = _named(known, "public")
     if public is None:
-        body = {"name": "public", "router:external": True, "provider:network_type": "flat",
+        body = {"name": "public", "router:external": True, "is_default": True, "provider:network_type": "flat",
                 "provider:physical_network": "public"}  # fmt: skip
         public = network.post("/networks", {"network": body})["network"]
         subnet = {

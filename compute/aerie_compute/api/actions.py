@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from aerie_common.errors import Gone
+from aerie_common.errors import BadRequest, Gone
 from aerie_common.http import Reply, Request
 from aerie_compute.api import servers as views
 from aerie_compute.api.links import links
 from aerie_compute.db.actions import Action, Event
-from aerie_compute.errors import ConsoleTypeUnavailable, ServerNotReady
+from aerie_compute.errors import ConsoleTypeUnavailable, ServerNotReady, ShareNotFound
 from aerie_compute.fields import isoformat_micros, parse_time
 from aerie_compute.logic import actions, consoles, interfaces, passwords, servers
 from aerie_compute.schemas.servers import host_id
@@ -73,18 +73,22 @@ def rebuild(req: Request, server_id: str) -> Reply:
         given.pop(name, None)
     if "user_data" in given:
         given["user_data"] = views.user_data(given["user_data"])
-    changes = {str(names.get(name, name)): value for name, value in given.items()}
+    changes = {str(names.get(name, name)): value for name, value in views.access_ips(given).items()}
     server = actions.rebuild(req.svc, req.ctx, server_id, image_id, changes)
-    shown = views.show_one(req, server)["server"]
-    shown["adminPass"] = password or ""
-    if (2, 54) <= req.version:
+    shown = views.show_changed(req, server)
+    shown["adminPass"] = password or servers.new_password()
+    if req.version >= (2, 54):
         shown["key_name"] = server.spec.get("key_name")
+    if req.version >= (2, 57):
+        shown["user_data"] = servers.user_data(req.svc, server)
     return Reply({"server": shown}, status=202, headers=[("Location", links(req, f"/servers/{server_id}")[0]["href"])])
 
 
 def resize(req: Request, server_id: str) -> None:
     """Give a server another flavor."""
-    actions.resize(req.svc, req.ctx, server_id, str(req.body["resize"]["flavorRef"]).rpartition("/")[2])
+    given = req.body["resize"]
+    flavor_id = str(given["flavorRef"]).rpartition("/")[2]
+    actions.resize(req.svc, req.ctx, server_id, flavor_id, given.get("OS-DCF:diskConfig"))
 
 
 def confirm_resize(req: Request, server_id: str) -> None:
@@ -127,15 +131,6 @@ def remove_security_group(req: Request, server_id: str) -> None:
     actions.remove_security_group(req.svc, req.ctx, server_id, req.body["removeSecurityGroup"]["name"])
 
 
-def security_groups(req: Request, server_id: str) -> dict[str, Any]:
-    """List a server's security groups."""
-    server = servers.show(req.svc, req.ctx, server_id)
-    wanted: dict[str, None] = {}
-    for port in req.svc.networks.ports_of(server.id, req.ctx):
-        wanted.update(dict.fromkeys(port.get("security_groups", ())))
-    return {"security_groups": [req.svc.networks.describe_group(group_id, req.ctx) for group_id in wanted]}
-
-
 def change_password(req: Request, server_id: str) -> None:
     """Set the administrator's password inside the guest."""
     actions.change_password(req.svc, req.ctx, server_id, req.body["changePassword"]["adminPass"])
@@ -150,6 +145,21 @@ def reset_network(req: Request, server_id: str) -> None:
     """Read the addresses of a server anew."""
     servers.show(req.svc, req.ctx, server_id)
     req.svc.conductor.network_changed(req.ctx, server_ids=[server_id])
+
+
+def inject_network_info(req: Request, server_id: str) -> None:
+    """Read the addresses of a server anew."""
+    reset_network(req, server_id)
+
+
+def migrate(req: Request, server_id: str) -> None:
+    """Move a server that is off to another host."""
+    actions.migrate(req.svc, req.ctx, server_id)
+
+
+def restore(req: Request, server_id: str) -> None:
+    """Bring back a server that waits for its removal."""
+    actions.restore(req.svc, req.ctx, server_id)
 
 
 def crash_dump(req: Request, server_id: str) -> None:
@@ -198,6 +208,8 @@ def console_token(req: Request, token: str) -> dict[str, Any]:
         "port": 0,
         "internal_access_path": None,
     }
+    if req.version >= (2, 99):
+        console["tls_port"] = None
     return {"console": console}
 
 
@@ -215,6 +227,29 @@ def password_clear(req: Request, server_id: str) -> None:
     """Forget the password the guest made up."""
     if not passwords.clear(req.svc, servers.show(req.svc, req.ctx, server_id).id):
         raise ServerNotReady(server_id=server_id)
+
+
+def share_list(req: Request, server_id: str) -> dict[str, Any]:
+    """List attached shares: there are none without shared file systems."""
+    servers.show(req.svc, req.ctx, server_id)
+    return {"shares": []}
+
+
+def share_show(req: Request, server_id: str, share_id: str) -> None:
+    """Show an attached share."""
+    servers.show(req.svc, req.ctx, server_id)
+    raise ShareNotFound(share_id=share_id, server_id=server_id)
+
+
+def share_attach(req: Request, server_id: str) -> None:
+    """Attach a share: there are none without shared file systems."""
+    servers.show(req.svc, req.ctx, server_id)
+    raise BadRequest("There are no shared file systems in this cloud.")
+
+
+def share_detach(req: Request, server_id: str, share_id: str) -> None:
+    """Detach a share."""
+    share_show(req, server_id, share_id)
 
 
 def volume_attachments(req: Request, server_id: str) -> dict[str, Any]:

@@ -25,6 +25,8 @@ def _show(req: Request, flavor: Flavor) -> dict[str, Any]:
     shown = FLAVOR.show(flavor, req.ctx, req.version)
     if req.version < (2, 75):
         shown["swap"] = flavor.swap or ""
+    if req.version >= (2, 102):
+        del shown["rxtx_factor"], shown["OS-FLV-DISABLED:disabled"]
     shown["links"] = links(req, f"/flavors/{flavor.flavorid}")
     return shown
 
@@ -45,14 +47,16 @@ def _list(req: Request) -> list[Flavor]:
                 is_public = to_bool(text)
             except ValueError:
                 raise BadRequest(f"Invalid is_public filter [{text}]") from None
-    sizes = {}
+    wanted: dict[str, Any] = {}
+    if req.version >= (2, 102) and (name := one("name")) is not None:
+        wanted["name"] = name
     for name, key in (("minDisk", "min_disk"), ("minRam", "min_ram")):
         if (text := one(name)) is not None:
             if not text.isdigit():
                 raise BadRequest(f"Invalid {name} filter [{text}]")
-            sizes[key] = int(text)
+            wanted[key] = int(text)
     return flavors.list_(
-        req.svc, req.ctx, is_public=is_public, marker=listing.marker, limit=listing.limit, sort=listing.sort, **sizes
+        req.svc, req.ctx, is_public=is_public, marker=listing.marker, limit=listing.limit, sort=listing.sort, **wanted
     )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import orjson
@@ -138,7 +139,7 @@ def _full(found: Hypervisor, version: tuple[int, int], with_servers: bool) -> di
         },
     }
     if version >= (2, 88):
-        shown["uptime"] = None
+        shown["uptime"] = _uptime(found)
         return shown
     cpu_info = node.resources.get("cpu_info") or {}
     if version < (2, 28):
@@ -208,7 +209,17 @@ def hypervisor_statistics(req: Request) -> dict[str, Any]:
 def hypervisor_uptime(req: Request, hypervisor_id: str) -> dict[str, Any]:
     """Show how long a hypervisor runs."""
     found = hosts.hypervisor(req.svc, req.ctx, hypervisor_id)
-    return {"hypervisor": {**_short(found, req.version, False), "uptime": None}}
+    return {"hypervisor": {**_short(found, req.version, False), "uptime": _uptime(found)}}
+
+
+def _uptime(found: Hypervisor) -> str | None:
+    """Since when the host is up, in the words of the command of that name."""
+    booted_at = found.node.resources.get("booted_at")
+    if not booted_at:
+        return None
+    minutes = int(time.time() - booted_at) // 60
+    days, rest = divmod(minutes, 24 * 60)
+    return f"up {days} days, {rest // 60:2}:{rest % 60:02}"
 
 
 def hypervisor_search(req: Request, hypervisor_id: str) -> dict[str, Any]:

@@ -27,7 +27,6 @@ QUOTA_SET = schema.obj(
 QUOTA_CLASS = schema.obj({"quota_class_set": schema.obj(dict.fromkeys(_NAMES, _LIMIT))}, ["quota_class_set"])
 
 _NETWORK = ("fixed_ips", "floating_ips", "security_groups", "security_group_rules")
-_FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
 
 
 def _names(version: tuple[int, int]) -> list[str]:
@@ -36,7 +35,7 @@ def _names(version: tuple[int, int]) -> list[str]:
     if version < (2, 36):
         names += _NETWORK
     if version < (2, 57):
-        names += _FILES
+        names += quotas.INJECTED
     return names
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import base64
 import binascii
+import ipaddress
 from typing import Any
 
 from aerie_common import schema
@@ -48,6 +49,8 @@ def render(req: Request, server: Server, host_status: dict[str, str] | None = No
         shown["flavor"] = {"id": server.flavor_id, "links": bookmark(req, f"/flavors/{server.flavor_id}")}
     image = server.image_id
     shown["image"] = {"id": image, "links": bookmark(req, f"/images/{image}")} if image else ""
+    if image and version >= (2, 98):
+        shown["image"]["properties"] = server.spec["image"]["properties"]
     shown["links"] = links(req, f"/servers/{server.id}")
     if host_status is not None:
         shown["host_status"] = host_status.get(server.host or "", "") if server.host else ""
@@ -73,6 +76,24 @@ def show_one(req: Request, server: Server) -> dict[str, Any]:
         group = groups.of_server(req.svc, server.id)
         shown["server_groups"] = [group] if group else []
     return {"server": shown}
+
+
+_ADDED = frozenset(
+    {
+        "OS-EXT-AZ:availability_zone", "OS-SRV-USG:launched_at", "OS-SRV-USG:terminated_at", "key_name", "config_drive",
+        "security_groups", "OS-EXT-STS:task_state", "OS-EXT-STS:vm_state", "OS-EXT-STS:power_state",
+        "os-extended-volumes:volumes_attached", "host_status",
+    }
+)  # fmt: skip
+
+
+def show_changed(req: Request, server: Server) -> dict[str, Any]:
+    """The server as update and rebuild answer with it: before 2.75 without what extensions had added to it."""
+    shown: dict[str, Any] = show_one(req, server)["server"]
+    if req.version >= (2, 75):
+        return shown
+    shown["addresses"] = _addresses(server)
+    return {k: v for k, v in shown.items() if k not in _ADDED and not k.startswith("OS-EXT-SRV-ATTR:")}
 
 
 def show(req: Request, server_id: str) -> dict[str, Any]:
@@ -112,9 +133,7 @@ def _filter(req: Request) -> Filter | None:
         if everyone:
             req.enforce(rule="os_compute_api:servers:index:get_all_tenants")
     project = one("project_id") or one("tenant_id")
-    if project and not (everyone or ctx.is_admin) and project != ctx.project_id:
-        return None
-    project_id = project if (everyone or (ctx.is_admin and project)) else ctx.project_id or ""
+    project_id = project if everyone else ctx.project_id or ""  # without all_tenants the question is for one's own
     vm_states, task_states, fits = _states(req)
     if not fits:
         return None
@@ -229,8 +248,8 @@ def create(req: Request) -> Reply:
             description=body.get("description"),
             hostname=body.get("hostname"),
             disk_config=body.get("OS-DCF:diskConfig", "MANUAL"),
-            access_ip_v4=body.get("accessIPv4"),
-            access_ip_v6=body.get("accessIPv6"),
+            access_ip_v4=access_ip(4, body.get("accessIPv4")),
+            access_ip_v6=access_ip(6, body.get("accessIPv6")),
             min_count=minimum,
             max_count=maximum,
         ),
@@ -290,22 +309,32 @@ def user_data(text: str | None) -> str | None:
 
 _COLUMNS = {
     "accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6", "OS-DCF:diskConfig": "disk_config",
-    "name": "name", "description": "description", "hostname": "hostname",
+    "name": "name", "description": "description", "hostname": "hostname", "pinned_availability_zone": "zone",
 }  # fmt: skip
+
+
+def access_ip(version: int, text: str | None) -> str | None:
+    """An access address in the usual spelling. BadRequest when it is none of that IP version."""
+    if not text:
+        return text
+    try:
+        return str(ipaddress.IPv4Address(text) if version == 4 else ipaddress.IPv6Address(text))
+    except ValueError:
+        raise BadRequest(f"Invalid accessIPv{version}: {text!r} is no IPv{version} address.") from None
+
+
+def access_ips(body: dict[str, Any]) -> dict[str, Any]:
+    """What a request says, its access addresses in the usual spelling."""
+    found = {name: access_ip(version, body[name]) for name, version in (("accessIPv4", 4), ("accessIPv6", 6))
+             if name in body}  # fmt: skip
+    return {**body, **found}
 
 
 def update(req: Request, server_id: str) -> dict[str, Any]:
     """Change a server's name, description, access addresses or host name."""
-    body = req.body["server"]
-    server = servers.update(req.svc, req.ctx, server_id, {_COLUMNS[name]: value for name, value in body.items()})
-    if req.version >= (2, 75):
-        return show_one(req, server)
-    shown = show_one(req, server)["server"]
-    for name in ("OS-EXT-AZ:availability_zone", "OS-SRV-USG:launched_at", "OS-SRV-USG:terminated_at", "key_name",
-                 "config_drive", "security_groups", "OS-EXT-STS:task_state", "OS-EXT-STS:vm_state",
-                 "OS-EXT-STS:power_state", "os-extended-volumes:volumes_attached", "host_status"):  # fmt: skip
-        shown.pop(name, None)
-    return {"server": {k: v for k, v in shown.items() if not k.startswith("OS-EXT-SRV-ATTR:")}}
+    changes = {_COLUMNS[name]: value for name, value in access_ips(req.body["server"]).items()}
+    server = servers.update(req.svc, req.ctx, server_id, changes)
+    return {"server": show_changed(req, server)}
 
 
 def delete(req: Request, server_id: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from aerie_common.db import paginate, utcnow
+from aerie_compute.db.servers import matches
 from aerie_compute.db.tables import FLAVOR_PROJECTS, FLAVORS
 
 
@@ -78,7 +79,10 @@ def list_(
     limit: int | None = None,
     marker: Flavor | None = None,
 ) -> list[Flavor]:
-    """Flavors. visible_to: public ones and those the project has access to. is_public: only those (not)."""
+    """Flavors. visible_to: public ones and those the project has access to. is_public: only those (not).
+
+    name: a regular expression.
+    """
     query = _SELECT
     if visible_to is not None:
         query = query.where(_visible(visible_to))
@@ -89,7 +93,7 @@ def list_(
     if min_ram is not None:
         query = query.where(FLAVORS.c.memory_mb >= min_ram)
     if name is not None:
-        query = query.where(FLAVORS.c.name == name)
+        query = query.where(matches(FLAVORS.c.name, name))
     order = [(SORT_COLUMNS[key], direction) for key, direction in sort] or [(FLAVORS.c.flavorid, "asc")]
     order.append((FLAVORS.c.id, "asc"))
     return [Flavor(*row) for row in conn.execute(paginate(query, sort=order, marker=marker, limit=limit))]

@@ -221,7 +221,7 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         found.append(condition(c[name], value))
     for column, text in ((c.name, wanted.name), (c.hostname, wanted.hostname)):
         if text:
-            found.append(_matches(column, text))
+            found.append(matches(column, text))
     if wanted.ip:
         found.append(_text(c.network_info).regexp_match(_address_pattern(wanted.ip)))
     changed = sa.func.coalesce(c.updated_at, c.created_at)
@@ -272,7 +272,7 @@ def _address_pattern(text: str) -> str:
 _PLAIN = re.compile(r"^[\w \-:@]*$")
 
 
-def _matches(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
+def matches(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
     """Names are filtered by regular expression; text that is none is looked for as it stands."""
     if _PLAIN.match(text):
         return column.like(f"%{_escape(text)}%", escape="\\")

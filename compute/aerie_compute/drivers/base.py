@@ -218,6 +218,14 @@ class GuestSpec:
         return cls(**known)
 
 
+def booted_at() -> int:
+    """When this machine started, in seconds since the epoch."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith("btime "):
+            return int(line.split()[1])
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class HostResources:
     """What the host has in all (not what is left). ``reserved_*`` is to be kept for the host itself.
@@ -240,6 +248,8 @@ class HostResources:
     reserved_disk_gib: int = 0
     cpu_info: Mapping[str, Any] = field(default_factory=dict)
     supported: tuple[tuple[str, str, str], ...] = ()
+    booted_at: int = 0
+    """Seconds since the epoch, 0 when not known."""
 
     def to_document(self) -> dict[str, Any]:
         """The same as plain JSON types."""

@@ -38,6 +38,7 @@ from aerie_compute.drivers.base import (
     PowerState,
     RebootKind,
     SnapshotFacts,
+    booted_at,
 )
 from aerie_compute.drivers.fake_console import Console
 from aerie_compute.drivers.image_cache import ImageCache
@@ -78,6 +79,7 @@ class Guest:
     rescued: bool = False
     base: str = ""
     consoles: dict[str, Console] = field(default_factory=dict)
+    passwords: dict[str, str] = field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
         names = ("root_gib", "state", "defined", "log", "started", "kept_root_gib", "rescued", "base")
@@ -179,6 +181,7 @@ class FakeDriver(Driver):
                 "topology": {"sockets": 1, "cores": settings.vcpus, "threads": 1},
             },
             supported=(("x86_64", "fake", "hvm"),),
+            booted_at=booted_at(),
         )
 
     def list_guests(self) -> dict[str, PowerState]:
@@ -398,7 +401,7 @@ class FakeDriver(Driver):
             counters = ("octets", "packets", "errors", "drop", "rate")
             return {
                 "state": guest.state.value,
-                "driver": "fake",
+                "driver": "libvirt",  # the API has no word for a fake one
                 "hypervisor": "fake",
                 "hypervisor_os": "linux",
                 "uptime": int(time.time() - guest.started),
@@ -416,6 +419,11 @@ class FakeDriver(Driver):
                     for nic in guest.nics.values()
                 ],
             }
+
+    def set_password(self, server_id: str, user: str, password: str) -> None:
+        self._enter("set_password")
+        with self._lock:
+            self._need_on(server_id).passwords[user] = password
 
     def inject_nmi(self, server_id: str) -> None:
         self._enter("inject_nmi")

@@ -43,6 +43,7 @@ from aerie_compute.drivers.base import (
     PowerState,
     RebootKind,
     SnapshotFacts,
+    booted_at,
 )
 from aerie_compute.drivers.disks import GuestDisks
 from aerie_compute.drivers.libvirt_connection import Connection, translated
@@ -202,6 +203,7 @@ class LibvirtDriver(Driver):
             reserved_disk_gib=self.settings.reserved_disk_gib,
             cpu_info=_cpu_info(conn.getCapabilities()),
             supported=((facts.arch, facts.virt_type, "hvm"),),
+            booted_at=booted_at(),
         )
 
     @translated

@@ -183,7 +183,7 @@ def _begin_snapshot(svc: Compute, ctx: Context, server: Server, image_id: str) -
 # --------------------------------------------------------------------------------------------------------------- resize
 
 
-def resize(svc: Compute, ctx: Context, server_id: str, flavor_id: str) -> None:
+def resize(svc: Compute, ctx: Context, server_id: str, flavor_id: str, disk_config: str | None = None) -> None:
     """Another flavor, on the same host. ServerQuota, FlavorUnusable, BadRequest when it is the same one."""
     flavor = logic.usable_flavor(svc, ctx, flavor_id).document()
     server = logic.show(svc, ctx, server_id)
@@ -192,18 +192,24 @@ def resize(svc: Compute, ctx: Context, server_id: str, flavor_id: str) -> None:
     if flavor["root_gb"] < server.flavor["root_gb"]:
         raise BadRequest("Resize to zero disk flavor is not allowed." if not flavor["root_gb"] else
                          "The new flavor's disk is smaller than the server's: a disk cannot shrink.")  # fmt: skip
-    _begin_resize(svc, ctx, server, flavor, quotas.limits(svc, server.project_id))
+    values = {"spec": {**server.spec, "disk_config": disk_config}} if disk_config else {}
+    _begin_resize(svc, ctx, server, flavor, quotas.limits(svc, server.project_id), values)
 
 
 @retried
 def _begin_resize(
-    svc: Compute, ctx: Context, server: Server, flavor: dict[str, Any], limits: Mapping[str, int]
+    svc: Compute,
+    ctx: Context,
+    server: Server,
+    flavor: dict[str, Any],
+    limits: Mapping[str, int],
+    values: Mapping[str, Any],
 ) -> None:
     surplus = more(flavor, server.flavor)
     most = Usage(limits["instances"], limits["cores"], limits["ram"])
     with svc.db.write() as conn:
         logic.find(conn, ctx, server.id)
-        enter(conn, ctx, server, states.VERBS["resize"], "resize")
+        enter(conn, ctx, server, states.VERBS["resize"], "resize", **values)
         if not servers.claim_usage(conn, server.project_id, Usage(0, surplus[VCPU], surplus[MEMORY]), most):
             extra = {"vcpus": surplus[VCPU], "memory_mb": surplus[MEMORY]}
             raise logic.over_quota(0, extra, servers.usage(conn, server.project_id), most)
@@ -235,6 +241,21 @@ def end_resize(svc: Compute, ctx: Context, server_id: str, verb_name: str) -> No
         past = server.spec["resize"]
         given = _resize_input(server, past["migration_id"], past["old_flavor"], server.flavor, past["was_active"])
         F.start(conn, chosen, server.id, given, ctx, project_id=server.project_id)
+
+
+def migrate(svc: Compute, ctx: Context, server_id: str) -> None:
+    """Refused: disks stay on the host they were made on. InvalidState, ServerLocked before that."""
+    server = logic.show(svc, ctx, server_id)
+    logic.check_unlocked(ctx, server)
+    if server.vm_state not in (states.ACTIVE, states.STOPPED) or server.task_state is not None:
+        raise errors.InvalidState(action="migrate", server_id=server_id, attribute="vm_state", state=server.vm_state)
+    raise NotImplementedHere("Servers keep to their host in this cloud: they are not migrated.")
+
+
+def restore(svc: Compute, ctx: Context, server_id: str) -> None:
+    """InvalidState always: deleted servers are removed at once, none waits to be brought back."""
+    server = logic.show(svc, ctx, server_id)
+    raise errors.InvalidState(action="restore", server_id=server_id, attribute="vm_state", state=server.vm_state)
 
 
 # ---------------------------------------------------------------------------------------------------------- looking in

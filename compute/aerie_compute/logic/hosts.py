@@ -166,6 +166,40 @@ def hypervisor(svc: Compute, ctx: Context, hypervisor_id: str, *, with_servers: 
     raise errors.HypervisorNotFound(hypervisor_id=hypervisor_id)
 
 
+@retried
+def check_host(svc: Compute, ctx: Context, host: str) -> None:
+    """HostNotFound when no agent ever reported from there."""
+    with svc.db.read() as conn:
+        if not hosts.nodes(conn, host=host):
+            raise errors.HostNotFound(host=host)
+
+
+@retried
+def usage_of_host(svc: Compute, ctx: Context, host: str) -> dict[str, tuple[int, int, int]]:
+    """CPUs, MiB of memory and GiB of disk: what the host has, what is claimed, what its servers may use at most, and
+    that by project. HostNotFound."""
+    with svc.db.read() as conn:
+        nodes = hosts.nodes(conn, host=host)
+        if not nodes:
+            raise errors.HostNotFound(host=host)
+        there = servers.on_host(conn, host)
+    with svc.api_db.read() as conn:
+        used = {i.resource_class: i.used for i in placement.inventories(conn) if i.provider_id == nodes[0].id}
+    node = nodes[0]
+    usage = {
+        "(total)": (node.vcpus, node.memory_mb, node.disk_gb),
+        "(used_now)": (used.get(VCPU, 0), used.get(MEMORY, 0), used.get(DISK, 0)),
+        "(used_max)": (0, 0, 0),
+    }
+    for server in there:
+        flavor = server.flavor
+        for who in ("(used_max)", server.project_id):
+            cpu, memory, disk = usage.get(who, (0, 0, 0))
+            size = flavor["root_gb"] + flavor["ephemeral_gb"]
+            usage[who] = (cpu + flavor["vcpus"], memory + flavor["memory_mb"], disk + size)
+    return usage
+
+
 def number(node: Node) -> int:
     """The whole number by which microversions before 2.53 know a hypervisor."""
     return int(node.id.replace("-", "")[:7], 16)

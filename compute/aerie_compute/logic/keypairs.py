@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from oslo_db import exception as db_exc
 
 from aerie_common.context import Context
@@ -59,6 +61,36 @@ def generate(comment: str) -> tuple[str, str]:
     return private, f"{public} {comment}"
 
 
+_LIFETIME = datetime.timedelta(days=3650)
+_UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
+"""The name by which Windows finds the account that a certificate is for."""
+
+
+def generate_certificate(user_id: str) -> tuple[str, str]:
+    """A new (private key, certificate) to log in to Windows with: RSA, signed by itself, for client authentication."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user_id[:64])])
+    account = f"{user_id}@localhost".encode()[:120]
+    upn = x509.OtherName(_UPN, bytes((0x0C, len(account))) + account)  # DER of a UTF8String
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + _LIFETIME)
+        .add_extension(x509.SubjectAlternativeName([upn]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private.decode(), certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
 @retried
 def create(
     svc: Compute,
@@ -73,9 +105,8 @@ def create(
     owner = user_id or ctx.user_id or ""
     private = None
     if public_key is None:
-        if type == "x509":
-            raise errors.InvalidKeypair(reason="certificates are not generated here: import one")
-        private, public_key = generate("Generated-by-Aerie")
+        made = generate_certificate(owner) if type == "x509" else generate("Generated-by-Aerie")
+        private, public_key = made
     elif type == "ssh":
         public_key = public_key.strip()
     mark = certificate_fingerprint(public_key) if type == "x509" else fingerprint(public_key)

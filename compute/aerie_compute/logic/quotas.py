@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 RESOURCES = ("instances", "cores", "ram", "metadata_items", "key_pairs", "server_groups", "server_group_members")
 COUNTED = ("instances", "cores", "ram")
 
-# What older microversions still show; their limits live in other services now.
+# What older microversions still show and set, to no effect: the limits live in other services now, or nowhere.
 RETIRED = {
     "fixed_ips": -1, "floating_ips": -1, "security_groups": -1, "security_group_rules": -1,
     "injected_files": 5, "injected_file_content_bytes": 10240, "injected_file_path_bytes": 255,
 }  # fmt: skip
+
+
+INJECTED = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
+_SETTABLE = (*RESOURCES, *RETIRED)
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,11 @@ def update(
     svc: Compute, ctx: Context, project_id: str, wanted: dict[str, int], *, force: bool = False
 ) -> dict[str, int]:
     """Set limits of a project. QuotaBelowUsage when one is below what is used, unless forced."""
-    wanted = {name: value for name, value in wanted.items() if name in RESOURCES}
+    wanted = {name: value for name, value in wanted.items() if name in _SETTABLE}
     if not force:
         used = {name: quota.in_use for name, quota in show(svc, ctx, project_id).items()}
         for name, limit in wanted.items():
-            if 0 <= limit < used[name]:
+            if 0 <= limit < used.get(name, 0):
                 raise errors.QuotaBelowUsage(limit=limit, resource=name, used=used[name])
     with svc.api_db.write() as conn:
         db.set_project(conn, project_id, wanted)
@@ -102,6 +106,6 @@ def delete(svc: Compute, ctx: Context, project_id: str) -> None:
 def update_class(svc: Compute, ctx: Context, class_name: str, wanted: dict[str, int]) -> dict[str, int]:
     """Set limits of a class; the class `default` is what projects have that have none of their own."""
     with svc.api_db.write() as conn:
-        db.set_class(conn, class_name, {name: value for name, value in wanted.items() if name in RESOURCES})
+        db.set_class(conn, class_name, {name: value for name, value in wanted.items() if name in _SETTABLE})
     svc.limits.forget()
     return default_limits(svc, class_name)

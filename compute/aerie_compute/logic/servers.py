@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from aerie_common import flow as F
 from aerie_common.context import Context
 from aerie_common.db import new_id, retried, utcnow
-from aerie_common.errors import BadRequest, Forbidden
+from aerie_common.errors import BadRequest, Conflict, Forbidden
 from aerie_compute import errors, states
 from aerie_compute.db import actions, aggregates, groups, hosts, keypairs, servers
 from aerie_compute.db import flavors as flavors_db
@@ -114,11 +114,16 @@ def create(svc: Compute, ctx: Context, wanted: NewServer) -> Created:
         "access_ip_v6": wanted.access_ip_v6,
         **_look_up(svc, ctx, wanted),
     }
-    password = "".join(secrets.choice(_ALPHABET) for _ in range(12))
+    password = new_password()
     written = _write(svc, ctx, wanted, spec, limits)
     if spec.get("group_id"):
         _join_group(svc, spec["group_id"], list(written[0]))
     return Created(written[0], written[1], wanted.security_groups or ("default",), password)
+
+
+def new_password() -> str:
+    """A password for a guest's administrator."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(12))
 
 
 def ask_all(svc: Compute, asks: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -353,6 +358,15 @@ def list_(
         return servers.list_(conn, wanted, sort=sort, limit=limit, marker=after, known=svc.known_servers)
 
 
+@retried
+def user_data(svc: Compute, server: Server) -> str | None:
+    """What a server was given to configure itself with, as it was sent."""
+    if not server.spec.get("has_user_data"):
+        return None
+    with svc.db.read() as conn:
+        return servers.user_data(conn, server.id)
+
+
 # ------------------------------------------------------------------------------------------------------------ changing
 
 
@@ -390,6 +404,9 @@ def update(svc: Compute, ctx: Context, server_id: str, values: Mapping[str, Any]
                 columns["name"] = value.strip() or value
             elif key == "hostname":
                 columns["hostname"] = value
+            elif key == "zone":
+                _check_pin(server, value)
+                spec["zone"] = value
             else:
                 spec[key] = value
         if spec != server.spec:
@@ -397,6 +414,17 @@ def update(svc: Compute, ctx: Context, server_id: str, values: Mapping[str, Any]
         return columns
 
     return change(svc, ctx, server_id, make)
+
+
+def _check_pin(server: Server, zone: str | None) -> None:
+    """A server may be let go of its zone, and be held in the one it is in. Conflict otherwise."""
+    held = server.spec.get("zone")
+    if zone in (None, held):
+        return
+    if held is not None:
+        raise Conflict(f"Instance {server.id} is pinned to zone {held}: unpin it first.")
+    if zone != server.availability_zone:
+        raise Conflict(f"Instance {server.id} is in zone {server.availability_zone}: it cannot be pinned to {zone}.")
 
 
 def set_metadata(

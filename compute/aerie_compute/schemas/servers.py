@@ -29,6 +29,7 @@ METADATA = schema.obj(patterns={r"^[a-zA-Z0-9\-_:. ]{1,255}$": schema.string(0, 
 TAG = schema.string(1, 60, pattern=r"^[^,/]*$")
 TAGS = schema.array(TAG, max=50)
 IP = schema.string(0, 64, pattern=r"^[0-9A-Fa-f:.]*$", nullable=True)
+ADDRESS = schema.string(1, 64, pattern=r"^[0-9A-Fa-f:.]+$")
 USER_DATA = schema.string(0, 65535, pattern=r"^[A-Za-z0-9+/=\r\n]*$", nullable=True)
 COUNT = schema.integer(1, 1000, text=True)
 DEVICE_TAG = schema.string(1, 60, pattern=r"^[^,/]*$", nullable=True)
@@ -132,6 +133,7 @@ CHANGED_SERVER = Resource(
         Field("OS-DCF:diskConfig", DISK_CONFIG, update=True),
         Field("description", schema.string(nullable=True), update=True, since="2.19"),
         Field("hostname", HOSTNAME, update=True, since="2.90"),
+        Field("pinned_availability_zone", schema.name(1, 255, nullable=True), update=True, since="2.104"),
     ],
 )
 
@@ -198,6 +200,7 @@ SERVER = Resource(
         Field("trusted_image_certificates", since="2.63", read=lambda s, ctx: None),
         Field("locked_reason", since="2.73", read=_spec("locked_reason")),
         Field("pinned_availability_zone", since="2.96", read=_spec("zone")),
+        Field("scheduler_hints", since="2.100", read=_spec("hints", {})),
     ],
 )
 
@@ -239,6 +242,8 @@ def fault(server: Server, details: bool) -> dict[str, Any] | None:
 def view(server: Server, ctx: Context, version: Version) -> dict[str, Any]:
     """The server without links, as this caller may see it."""
     shown = SERVER.show(server, ctx, version)
+    if not shown["security_groups"]:
+        del shown["security_groups"]  # a server without cards or groups has none to show
     status = shown["status"]
     if status in _WITH_PROGRESS:
         shown["progress"] = 100 if server.vm_state == states.ACTIVE else 0
@@ -273,6 +278,9 @@ CONSOLE_OUTPUT = action(
 CHANGE_PASSWORD = action("changePassword", schema.obj({"adminPass": schema.string(max=None)}, ["adminPass"]))
 RESET_STATE = action("os-resetState", schema.obj({"state": schema.enum("active", "error")}, ["state"]))
 GROUP = schema.obj({"name": schema.string(1, 255)}, ["name"])
+ADD_FLOATING_IP = action("addFloatingIp", schema.obj({"address": ADDRESS, "fixed_address": ADDRESS}, ["address"]))
+REMOVE_FLOATING_IP = action("removeFloatingIp", schema.obj({"address": ADDRESS}, ["address"]))
+MIGRATE = action("migrate", schema.anything())
 RESCUE = action("rescue", schema.obj({"adminPass": schema.string(), "rescue_image_ref": schema.uuid()}, nullable=True))
 LOCK = action("lock", schema.any_of({"type": "null"}, schema.obj({"locked_reason": schema.string(1, 255)})))
 LOCK_OLD = action("lock")

@@ -25,7 +25,7 @@ from aerie_compute.container import Compute
 from servers import MariaDB
 
 NUMBERS = itertools.count(1)
-LATEST = "2.96"
+LATEST = "2.104"
 
 
 class Refused(AssertionError):

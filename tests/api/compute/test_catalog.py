@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 pytestmark = pytest.mark.parametrize("cloud", ["sqlite"], indirect=True, scope="module")  # one database is enough
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIVYH1Kcw5tmEOhr962wJDBar/sz1i9Q6yLVg1yAxT46 me@here"
@@ -221,3 +224,45 @@ def test_server_groups(cloud: Any, owner: Any, version: str) -> None:
     cloud.person().call("GET", f"/os-server-groups/{made['id']}", expect=404)
     owner.call("DELETE", f"/os-server-groups/{made['id']}", expect=204)
     owner.call("DELETE", f"/os-server-groups/{made['id']}", expect=404)
+
+
+def test_a_certificate_is_made_for_windows(owner: Any) -> None:
+    body = {"keypair": {"name": "windows", "type": "x509"}}
+    made = owner.post("/os-keypairs", body, 201, version="2.2")["keypair"]
+    certificate = x509.load_pem_x509_certificate(made["public_key"].encode())
+    key = serialization.load_pem_private_key(made["private_key"].encode(), None)
+    assert certificate.public_key() == key.public_key()
+    assert made["fingerprint"].replace(":", "") == certificate.fingerprint(hashes.SHA1()).hex()
+    [name] = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert name.value.endswith(f"{owner.user_id}@localhost".encode())
+
+
+def test_limits_that_have_no_effect_are_remembered(cloud: Any, owner: Any) -> None:
+    old = {"version": "2.35"}
+    before = cloud.admin.get("/os-quota-class-sets/default", **old)["quota_class_set"]
+    before.pop("id")
+    changed = {**before, "injected_files": 105, "floating_ips": 99}
+    path = "/os-quota-class-sets/default"
+    try:
+        reply = cloud.admin.call("PUT", path, {"quota_class_set": changed}, expect=200, **old)
+        assert reply.json()["quota_class_set"] == changed
+        shown = owner.get(f"/os-quota-sets/{owner.project_id}", **old)["quota_set"]
+        assert (shown["injected_files"], shown["floating_ips"]) == (105, 99)
+    finally:
+        cloud.admin.call("PUT", path, {"quota_class_set": before}, expect=200, **old)
+
+
+def test_how_long_a_host_is_up(cloud: Any) -> None:
+    [host] = cloud.admin.get("/os-hypervisors/detail")["hypervisors"]
+    assert re.fullmatch(r"up \d+ days, [ \d]?\d:\d\d", host["uptime"])
+    [old] = cloud.admin.get("/os-hypervisors", version="2.87")["hypervisors"]
+    assert cloud.admin.get(f"/os-hypervisors/{old['id']}/uptime", version="2.87")["hypervisor"]["uptime"]
+
+
+def test_flavors_of_2_102_have_fewer_fields_and_names_to_look_for(cloud: Any, owner: Any) -> None:
+    gone = {"rxtx_factor", "OS-FLV-DISABLED:disabled"}
+    assert gone <= set(owner.get("/flavors/detail", version="2.101")["flavors"][0])
+    assert not gone & set(owner.get("/flavors/detail", version="2.102")["flavors"][0])
+    cloud.make_flavor("named-apart")
+    assert [f["name"] for f in owner.get("/flavors?name=^named-", version="2.102")["flavors"]] == ["named-apart"]
+    assert len(owner.get("/flavors?name=^named-", version="2.101")["flavors"]) > 1

@@ -127,7 +127,8 @@ def test_versions_need_no_token(cloud: Any) -> None:
     root = cloud.url("compute").removesuffix("/v2.1")
     listed = cloud.http.get(root + "/", timeout=10).json()["versions"]
     assert [(v["id"], v["status"], v["version"], v["min_version"]) for v in listed] == [
-        ("v2.1", "CURRENT", "2.96", "2.1")
+        ("v2.0", "SUPPORTED", "", ""),
+        ("v2.1", "CURRENT", "2.104", "2.1"),
     ]
     for path in ("/v2.1", "/v2.1/", "/compute/v2.1/"):
         version = cloud.http.get(root + path, timeout=10).json()["version"]
@@ -137,7 +138,7 @@ def test_versions_need_no_token(cloud: Any) -> None:
     )
     assert reply.headers["X-OpenStack-Nova-API-Version"] == "2.40"
     assert reply.headers["Vary"] == "OpenStack-API-Version, X-OpenStack-Nova-API-Version"
-    assert cloud.admin.call("GET", "/flavors", version="latest").headers["OpenStack-API-Version"] == "compute 2.96"
+    assert cloud.admin.call("GET", "/flavors", version="latest").headers["OpenStack-API-Version"] == "compute 2.104"
 
 
 def test_networks_must_be_named_from_2_37_on(owner: Any) -> None:

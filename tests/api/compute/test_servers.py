@@ -347,3 +347,92 @@ def _until(check: Any) -> None:
     while not check():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
+
+
+def test_access_addresses_are_spelled_as_usual(owner: Any) -> None:
+    given = {"accessIPv4": "192.0.2.1", "accessIPv6": "2001:0db8:0000::192.0.2.33"}
+    server = owner.server("reached", **given)
+    assert (server["accessIPv4"], server["accessIPv6"]) == ("192.0.2.1", "2001:db8::c000:221")
+    body = {"server": {"accessIPv6": "FE80::0:1"}}
+    changed = owner.call("PUT", f"/servers/{server['id']}", body, expect=200).json()["server"]
+    assert changed["accessIPv6"] == "fe80::1"
+    for wrong in ({"accessIPv4": "1.1.1.1.1.1"}, {"accessIPv4": "::1"}, {"accessIPv6": "192.0.2.1"}):
+        owner.boot(expect=400, **wrong)
+        owner.call("PUT", f"/servers/{server['id']}", {"server": wrong}, expect=400)
+
+
+def test_resize_may_change_the_disk_config(cloud: Any, owner: Any) -> None:
+    server = owner.server("grows", **{"OS-DCF:diskConfig": "AUTO"})
+    bigger = cloud.make_flavor(f"bigger-{server['id'][:8]}", disk=2)
+    owner.action(server["id"], {"resize": {"flavorRef": bigger["id"], "OS-DCF:diskConfig": "MANUAL"}})
+    assert owner.wait(server["id"], "VERIFY_RESIZE")["OS-DCF:diskConfig"] == "MANUAL"
+    owner.action(server["id"], {"confirmResize": None}, 204)
+    assert owner.wait(server["id"], "ACTIVE")["OS-DCF:diskConfig"] == "MANUAL"
+
+
+def test_what_rebuild_answers_in_which_microversion(cloud: Any, owner: Any) -> None:
+    server = owner.server("again", user_data="aGVsbG8=")
+    body = {"rebuild": {"imageRef": cloud.image["id"]}}
+    later = ("OS-EXT-STS:vm_state", "OS-EXT-AZ:availability_zone", "security_groups")
+    for version, there, missing in (
+        ("2.53", (), (*later, "key_name", "user_data")),
+        ("2.57", ("key_name", "user_data"), later),
+        ("2.75", (*later, "key_name", "user_data"), ()),
+    ):
+        shown = owner.action(server["id"], body, 202, version=version)["server"]
+        assert set(there) <= set(shown) and not set(missing) & set(shown)
+        assert len(shown["adminPass"]) == 12
+        kinds = {name for entry in shown["addresses"]["net"] for name in entry}
+        assert ("OS-EXT-IPS:type" in kinds) is (version == "2.75")
+        if "user_data" in there:
+            assert shown["user_data"] == "aGVsbG8="
+        owner.wait(server["id"], "ACTIVE")
+
+
+def test_a_server_is_let_go_of_its_zone_and_held_again(owner: Any) -> None:
+    server = owner.server("pinned", availability_zone="nova")
+    path = f"/servers/{server['id']}"
+
+    def pin(zone: str | None, expect: int = 200, version: str = "2.104") -> Any:
+        return owner.call("PUT", path, {"server": {"pinned_availability_zone": zone}}, expect=expect, version=version)
+
+    pin(None, 400, "2.103")
+    pin("moon", 409)
+    assert pin("nova").json()["server"]["pinned_availability_zone"] == "nova"
+    for _ in range(2):
+        assert pin(None).json()["server"]["pinned_availability_zone"] is None
+    pin("moon", 409)
+    assert pin("nova").json()["server"]["pinned_availability_zone"] == "nova"
+
+
+def test_properties_of_the_image_and_hints_are_shown(cloud: Any, owner: Any) -> None:
+    image = cloud.make_image("described", b"x" * 512, os_distro="debian")
+    other = owner.server("first")
+    body = {"name": "hinted", "flavorRef": cloud.flavor["id"], "imageRef": image["id"], "networks": "none"}
+    hints = {"same_host": [other["id"]]}
+    made = owner.post("/servers", {"server": body, "os:scheduler_hints": hints}, 202)["server"]
+    shown = owner.wait(made["id"], "ACTIVE")
+    assert shown["image"]["properties"] == {"os_distro": "debian"} and shown["scheduler_hints"] == hints
+    assert "properties" not in owner.show(made["id"], version="2.97")["image"]
+    assert "scheduler_hints" not in owner.show(made["id"], version="2.99")
+
+
+def test_password_of_the_administrator(owner: Any) -> None:
+    server = owner.server("opened")
+    owner.action(server["id"], {"changePassword": {"adminPass": "geheim"}})
+    owner.action(server["id"], {"os-stop": None})
+    owner.wait(server["id"], "SHUTOFF")
+    owner.action(server["id"], {"changePassword": {"adminPass": "geheim"}}, 409)
+
+
+def test_a_server_without_groups_shows_none(owner: Any) -> None:
+    server = owner.server("loose")
+    owner.action(server["id"], {"removeSecurityGroup": {"name": "default"}})
+    assert "security_groups" not in owner.show(server["id"])
+
+
+def test_a_project_is_asked_for_together_with_all_tenants(cloud: Any, owner: Any) -> None:
+    server = owner.server("found")
+    query = f"/servers?project_id={owner.project_id}"
+    assert server["id"] not in [s["id"] for s in cloud.admin.get(query)["servers"]]
+    assert [s["id"] for s in cloud.admin.get(f"{query}&all_tenants=1")["servers"]] == [server["id"]]

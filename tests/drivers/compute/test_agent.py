@@ -28,6 +28,7 @@ from aerie_compute.drivers.base import (
     ImageUnavailable,
     Interrupted,
     Nic,
+    NotSupported,
     PowerState,
     SnapshotFacts,
 )
@@ -408,9 +409,11 @@ def test_agent_over_the_bus(tmp_path: Path, guest_image: Path) -> None:
         assert "login:" in agents.console_log(ctx, "h1", server_id=guest.server_id, tail_bytes=4096)
         assert agents.vnc_endpoint(ctx, "h1", server_id=guest.server_id)["port"] > 0
         assert agents.diagnostics(ctx, "h1", server_id=guest.server_id)["state"] == "running"
+        host.driver.fail_next("set_password", NotSupported("no agent in the guest"))
         with pytest.raises(AgentRefused) as refusal:
             agents.set_password(ctx, "h1", server_id=guest.server_id, user="root", password="secret")
         assert refusal.value.code == "not_supported"
+        agents.set_password(ctx, "h1", server_id=guest.server_id, user="root", password="secret")
         agents.inject_nmi(ctx, "h1", server_id=guest.server_id)
     finally:
         agent.stop()
