@@ -37,7 +37,7 @@ LOG = logging.getLogger(__name__)
 UNPRIVILEGED_USER = "aerie"
 LATE_IMPORTS = ("kombu.transport.pyamqp", "oslo_messaging._drivers.impl_rabbit", "pymysql")
 """Libraries that others import by name at their first use, which would be once in each child."""
-NOT_SHARED = ("cmd", "commands", "testing", "ldap", "s3")
+NOT_SHARED = ("cmd", "commands", "testing", "s3")
 """Modules of ours that no daemon needs, and those whose large library only some configurations need."""
 
 
