@@ -18,7 +18,7 @@ PACKAGES=(
     # to build libvirt-python, and the rest of the virtualenv
     python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev
     # the servers
-    mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3 python3-swift
+    mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3 python3-swift python3-keystonemiddleware
     libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils
     # the network
     dnsmasq-base iptables nftables ipset conntrack radvd tcpdump iproute2 iputils-ping bridge-utils dnsutils

@@ -12,6 +12,7 @@ import ctypes
 import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -474,7 +475,8 @@ class PowerDNS(Server):
 class Swift(Server):
     """OpenStack's object store with one copy of everything; it speaks S3 as well.
 
-    `user` (project:user) with `password` owns an account; by S3 they are access key and secret.
+    `user` (project:user) with `password` owns an account; by S3 they are access key and secret. identity: (address,
+    user, password) of an identity service whose tokens it takes instead, and that user of the project `service`.
     """
 
     name = "swift"
@@ -482,8 +484,9 @@ class Swift(Server):
     region = "test-region"
     program = Path(__file__).with_name("swift_process.py")
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, identity: tuple[str, str, str] | None = None) -> None:
         super().__init__(directory)
+        self.identity = identity
         self.port = free_port()
         self.password = secrets.token_hex(12)
         self.memcached = Memcached(directory / "memcached")  # where its tokens are
@@ -506,11 +509,16 @@ class Swift(Server):
             }
             _write_ini(self.directory / f"{kind}-server.conf", sections)
         project, _, user = self.user.partition(":")
-        pipeline = "catch_errors gatekeeper cache listing_formats s3api tempauth slo versioned_writes proxy-server"
+        auth = "s3api tempauth" if self.identity is None else "authtoken keystoneauth"
+        pipeline = f"catch_errors gatekeeper cache listing_formats {auth} slo versioned_writes proxy-server"
         filters = {name: {"use": f"egg:swift#{name}"} for name in pipeline.split()[:-1]}
         filters["cache"] = {"use": "egg:swift#memcache", "memcache_servers": self.memcached.address}
-        filters["s3api"] |= {"location": self.region, "min_segment_size": "1048576"}
-        filters["tempauth"][f"user_{project}_{user}"] = f"{self.password} .admin"
+        if self.identity is None:
+            filters["s3api"] |= {"location": self.region, "min_segment_size": "1048576"}
+            filters["tempauth"][f"user_{project}_{user}"] = f"{self.password} .admin"
+        else:
+            filters["keystoneauth"] |= {"operator_roles": "admin, member"}
+            filters["authtoken"] = _authtoken(*self.identity)
         app = {"use": "egg:swift#proxy", "account_autocreate": "true", "allow_account_management": "true"}
         sections = {"DEFAULT": {**common, "bind_port": str(self.port)}, "pipeline:main": {"pipeline": pipeline}}
         sections |= {f"filter:{name}": settings for name, settings in filters.items()} | {"app:proxy-server": app}
@@ -528,11 +536,10 @@ class Swift(Server):
         self.memcached.stop()
 
     def ready(self) -> bool:
-        try:
-            self.call("GET", "")
-        except OSError:
-            return False
-        return True
+        """Not before the servers behind the proxy answer too."""
+        kinds = ("account", "container", "object")
+        ports = [re.search(r"bind_port = (\d+)", (self.directory / f"{k}-server.conf").read_text()) for k in kinds]
+        return all(port is not None and tcp_open(int(port[1])) for port in ports) and tcp_open(self.port)
 
     def call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """One request for the user's account (`/container/object`): what a test checks a store's work with."""
@@ -550,6 +557,24 @@ class Swift(Server):
         """Everything there is, `container/object`."""
         containers = self.call("GET", "").decode().split()
         return [f"{one}/{name}" for one in containers for name in self.call("GET", f"/{one}").decode().split()]
+
+
+def _authtoken(address: str, user: str, password: str) -> dict[str, str]:
+    return {
+        "paste.filter_factory": "keystonemiddleware.auth_token:filter_factory",
+        "auth_type": "password",
+        "auth_url": address,
+        "www_authenticate_uri": address,
+        "username": user,
+        "password": password,
+        "project_name": "service",
+        "user_domain_name": "Default",
+        "project_domain_name": "Default",
+        "delay_auth_decision": "true",
+        "cache": "swift.cache",
+        "include_service_catalog": "false",
+        "service_token_roles_required": "true",
+    }
 
 
 def _write_ini(path: Path, sections: Mapping[str, Mapping[str, str]]) -> None:

@@ -164,10 +164,10 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(
 
 
 def test_an_upload_needs_little_memory(api: Api, member: Caller) -> None:
-    """160 MiB through less than 64: parts and segments are sent as they come."""
+    """128 MiB through less than 64: parts and segments are sent as they come."""
 
     class Endless(io.RawIOBase):
-        left = 160 * MIB
+        left = 128 * MIB
 
         def read(self, size: int = -1) -> bytes:
             size = min(size, self.left)
@@ -183,7 +183,7 @@ def test_an_upload_needs_little_memory(api: Api, member: Caller) -> None:
     got = 0
     for piece in image_data.download(api.svc, ctx, image_id, None)[3] or ():
         got += len(piece)
-    assert got == 160 * MIB and _peak() - before < 64 * MIB
+    assert got == 128 * MIB and _peak() - before < 64 * MIB
     api.call("DELETE", f"/v2/images/{image_id}", by=member, expect=204)
 
 
