@@ -49,7 +49,7 @@ class FileStore(Store):
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
         self._folder = folder.resolve()
 
     def _path(self, location: str) -> Path:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import http.server
@@ -147,21 +146,6 @@ def test_usage_and_stores(api: Api, member: Caller) -> None:
 # ---- hostile and packed content
 
 
-def test_a_hostile_image_is_refused_at_import(api: Api, member: Caller, tmp_path: Path) -> None:
-    path = tmp_path / "b.qcow2"
-    subprocess.run(
-        ["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", path, "1M"], check=True
-    )
-    image_id = make(api, member, "qcow2")
-    stage(api, member, image_id, path.read_bytes())
-    start(api, member, image_id, "glance-direct")
-    work(api)
-    found = image(api, member, image_id)
-    assert (found["status"], found["os_glance_failed_import"]) == ("queued", "file") and staged(api) == []
-    [task] = api.call("GET", f"/v2/images/{image_id}/tasks", by=member).json["tasks"]
-    assert task["status"] == "failure" and "refused" in task["message"]
-
-
 def test_packed_data_is_unpacked_and_converted(api: Api, member: Caller, tmp_path: Path) -> None:
     conf = api.svc.conf
     conf.set_override("image_import_plugins", ["image_decompression", "image_conversion"], group="image_import_opts")
@@ -175,20 +159,6 @@ def test_packed_data_is_unpacked_and_converted(api: Api, member: Caller, tmp_pat
     found = image(api, member, image_id)
     assert (found["status"], found["disk_format"], found["size"]) == ("active", "raw", len(raw))
     assert api.call("GET", f"/v2/images/{image_id}/file", by=member).body == raw and staged(api) == []
-
-
-def test_bombs_do_not_go_off(api: Api, member: Caller, tmp_path: Path) -> None:
-    conf = api.svc.conf
-    conf.set_override("image_size_cap", 8 << 20)
-    conf.set_override("image_import_plugins", ["image_decompression", "image_conversion"], group="image_import_opts")
-    path = tmp_path / "huge.qcow2"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1T"], check=True)
-    for kind, data in (("raw", gzip.compress(bytes(64 << 20), 1)), ("qcow2", path.read_bytes())):
-        image_id = make(api, member, kind)
-        stage(api, member, image_id, data)
-        start(api, member, image_id, "glance-direct")
-        work(api)
-        assert image(api, member, image_id)["status"] == "queued" and staged(api) == [], kind
 
 
 # ---- web-download
@@ -241,66 +211,6 @@ def test_web_download(api: Api, member: Caller, web: str) -> None:
     start(api, member, image_id, "web-download", uri=web + "/image.raw")
     work(api)
     assert image(api, member, image_id)["status"] == "queued" and staged(api) == []
-
-
-INSIDE = [
-    "http://127.0.0.1/", "http://localhost/", "http://2130706433/", "http://0x7f000001/", "http://0177.0.0.1/",
-    "http://127.1/", "http://0/", "http://10.1.2.3/", "http://172.31.0.1/", "http://192.168.1.1/", "http://169.254.169.254/",
-    "http://0xa9fea9fe/", "http://[::1]/", "http://[::ffff:127.0.0.1]/", "http://[::ffff:a9fe:a9fe]/", "http://[::7f00:1]/",
-    "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/", "http://[fe80::1]/", "http://[fd00::1]/", "http://[::]/",
-    "http://100.64.0.1/", "http://224.0.0.1/", "http://127.0.0.1./",
-]  # fmt: skip
-NO_URLS = [
-    "file:///etc/passwd", "ftp://192.0.2.1/", "gopher://192.0.2.1/", "http://", "//192.0.2.1/",
-    "http://user:pw@192.0.2.1/", "http://192.0.2.1:99999/", "http://192.0.2.1\\@127.0.0.1/",
-    "http://192.0.2.1/\r\nX: y", "http://192.0.2.1/" + "a" * 3000,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("url", INSIDE + NO_URLS)
-def test_ossa_2026_004_web_download_reaches_no_inside_address(url: str) -> None:
-    with pytest.raises(RefusedUrl):
-        remote.open_url(url, Rules())
-
-
-def test_ossa_2026_004_refused_addresses_are_a_400(api: Api, member: Caller) -> None:
-    image_id = make(api, member)
-    for url in ("http://127.0.0.1/x", "http://0x7f000001/x", "file:///etc/passwd"):
-        reply = start(api, member, image_id, "web-download", uri=url, expect=400)
-        assert "does not pass filtering" in reply.json["message"]
-    assert image(api, member, image_id)["status"] == "queued"
-
-
-@contextlib.contextmanager
-def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> Iterator[list[str]]:
-    """Every name resolves to these addresses, one set after another; the names that were asked for."""
-    asked: list[str] = []
-
-    def getaddrinfo(host: str, port: int, *args: Any, **kw: Any) -> Any:
-        asked.append(host)
-        address = addresses[min(len(asked), len(addresses)) - 1]
-        return [(2, 1, 6, "", (a, port)) for a in address.split(",")]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(remote.socket, "getaddrinfo", getaddrinfo)
-        yield asked
-
-
-def test_ossa_2026_004_names_are_judged_by_all_their_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answers(monkeypatch, "198.51.100.1,127.0.0.1"), pytest.raises(RefusedUrl):
-        remote.open_url("http://two-faced.example/", Rules())
-
-
-def test_ossa_2026_004_a_name_cannot_change_its_mind(monkeypatch: pytest.MonkeyPatch, web: str) -> None:
-    """The name is asked for once; the connection goes to the address that was judged."""
-    import ipaddress
-
-    rules = Rules(allowed_networks=(ipaddress.ip_network("127.0.0.1/32"),))
-    port = web.rpartition(":")[2]
-    with answers(monkeypatch, "127.0.0.1", "127.0.0.2") as asked:
-        with remote.open_url(f"http://rebinding.example:{port}/", rules) as source:
-            assert source.read(100)
-        assert asked == ["rebinding.example"]
 
 
 def test_redirects_end(monkeypatch: pytest.MonkeyPatch, web: str) -> None:

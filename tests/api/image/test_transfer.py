@@ -6,19 +6,18 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from aerie_common.serving import HttpServer
 from aerie_common.testing.api import Api, Caller
+from memory import Memory
 
 SIZE, HUGE, GROWTH = 256 << 20, 2 << 30, 64 << 20
 DATA = {"Content-Type": "application/octet-stream"}
@@ -69,23 +68,6 @@ def client(token: str, *arguments: object) -> dict[str, object]:
     )  # fmt: skip
     found: dict[str, object] = json.loads(done.stdout)
     return found
-
-
-class Memory:
-    """The growth of this process since then, at its highest."""
-
-    def __init__(self) -> None:
-        Path("/proc/self/clear_refs").write_text("5")
-        self._before = self._peak()
-
-    @staticmethod
-    def _peak() -> int:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        assert found
-        return int(found[1]) << 10
-
-    def growth(self) -> int:
-        return self._peak() - self._before
 
 
 def make(api: Api, by: Caller) -> str:
