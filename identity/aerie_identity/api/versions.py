@@ -65,6 +65,12 @@ _NAMED = {  # relations that are not called after their path
     "/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}/projects": "projects_associated_with_endpoint_group",
     "/OS-EP-FILTER/endpoint_groups/{endpoint_group_id}/projects/{project_id}": "endpoint_group_to_project_association",
 }
+_ASSOCIATED = "/policies/{policy_id}/OS-ENDPOINT-POLICY"
+_NAMED |= {
+    f"{_ASSOCIATED}/endpoints/{{endpoint_id}}": "endpoint_policy_association",
+    f"{_ASSOCIATED}/services/{{service_id}}": "service_policy_association",
+    f"{_ASSOCIATED}/services/{{service_id}}/regions/{{region_id}}": "region_and_service_policy_association",
+}
 _EXTENSION_OF = {"/ec2tokens": "OS-EC2", "/s3tokens": "s3tokens"}
 
 

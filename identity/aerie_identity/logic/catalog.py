@@ -12,6 +12,7 @@ from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest, Forbidden
 from aerie_common.listing import Listing
+from aerie_identity.db import policy_associations
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import ENDPOINTS, REGIONS, SERVICES, Endpoint, Region, Service
 from aerie_identity.db.store import Page
@@ -83,6 +84,7 @@ def delete_region(svc: Identity, ctx: Context, id: str) -> None:
             raise Forbidden(f"Region {id} has regions below it.")
         if ENDPOINTS.one(conn, t.endpoints.c.region_id == id):
             raise Forbidden(f"Region {id} has endpoints.")
+        policy_associations.purge(conn, region_id=id)
         REGIONS.delete(conn, t.regions.c.id == id)
 
 
@@ -130,6 +132,9 @@ def delete_service(svc: Identity, ctx: Context, id: str) -> None:
         limited = sa.select(sa.literal(1)).where(t.registered_limits.c.service_id == id)
         if conn.execute(limited).first():
             raise Forbidden(f"Service {id} has registered limits.")
+        for endpoint in ENDPOINTS.all(conn, t.endpoints.c.service_id == id):
+            policy_associations.purge(conn, endpoint_id=endpoint.id)
+        policy_associations.purge(conn, service_id=id)
         SERVICES.delete(conn, t.services.c.id == id)
         svc.epoch.bump(conn)
 
@@ -193,5 +198,6 @@ def update_endpoint(svc: Identity, ctx: Context, id: str, values: dict[str, Any]
 def delete_endpoint(svc: Identity, ctx: Context, id: str) -> None:
     with svc.db.write() as conn:
         load_endpoint(conn, id)
+        policy_associations.purge(conn, endpoint_id=id)
         ENDPOINTS.delete(conn, t.endpoints.c.id == id)
         svc.epoch.bump(conn)

@@ -6,6 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+
+from aerie_identity.db import tables as t
 
 
 def service(cloud: Any, **values: Any) -> str:
@@ -115,3 +118,62 @@ def test_endpoint_filters(cloud: Any) -> None:
     cloud.call("DELETE", path, expect=204)
     assert len(cloud.body(token)["catalog"]) > 1
     cloud.call("POST", "/OS-EP-FILTER/endpoint_groups", {"endpoint_group": {"name": "g", "filters": {}}}, expect=400)
+
+
+def test_policies_of_endpoints(cloud: Any) -> None:
+    """The endpoint's own policy counts, else its service's in its region or one above, else its service's."""
+
+    def make(path: str, noun: str, **values: Any) -> str:
+        return str(cloud.call("POST", path, {noun: values}, expect=201).json[noun]["id"])
+
+    above = make("/regions", "region")
+    region = make("/regions", "region", parent_region_id=above)
+    service = make("/services", "service", type="t")
+    here = make("/endpoints", "endpoint", service_id=service, interface="public", url="http://x", region_id=region)
+    elsewhere = make("/endpoints", "endpoint", service_id=service, interface="public", url="http://y")
+    policies = {name: make("/policies", "policy", type="t", blob=name) for name in ("own", "near", "far", "wide")}
+    places = {
+        "wide": f"services/{service}",
+        "far": f"services/{service}/regions/{above}",
+        "near": f"services/{service}/regions/{region}",
+        "own": f"endpoints/{here}",
+    }
+
+    def path(name: str) -> str:
+        return f"/policies/{policies[name]}/OS-ENDPOINT-POLICY/{places[name]}"
+
+    effective = f"/endpoints/{here}/OS-ENDPOINT-POLICY/policy"
+    cloud.call("GET", effective, expect=404)
+    for name in places:
+        cloud.call("GET", path(name), expect=404)
+        cloud.call("PUT", path(name), expect=204)
+        cloud.call("HEAD", path(name), expect=204)
+        assert cloud.call("GET", effective, expect=200).json["policy"]["blob"] == name
+        listed = cloud.call("GET", f"/policies/{policies[name]}/OS-ENDPOINT-POLICY/endpoints", expect=200).json
+        assert {e["id"] for e in listed["endpoints"]} == ({here, elsewhere} if name == "wide" else {here})
+    listed = cloud.call("GET", f"/policies/{policies['wide']}/OS-ENDPOINT-POLICY/endpoints", expect=200).json
+    assert [e["id"] for e in listed["endpoints"]] == [elsewhere]
+    cloud.call(
+        "PUT", f"/policies/{policies['far']}/OS-ENDPOINT-POLICY/{places['own']}", expect=204
+    )  # instead of its own
+    cloud.call("GET", path("own"), expect=404)
+    assert cloud.call("GET", effective, expect=200).json["policy"]["blob"] == "far"
+    cloud.call("DELETE", f"/policies/{policies['far']}/OS-ENDPOINT-POLICY/{places['own']}", expect=204)
+    cloud.call("DELETE", f"/policies/{policies['near']}", expect=204)  # takes its associations with it
+    assert cloud.call("GET", effective, expect=200).json["policy"]["blob"] == "far"
+    cloud.call("DELETE", path("far"), expect=204)
+    assert cloud.call("GET", effective, expect=200).json["policy"]["blob"] == "wide"
+    cloud.call("PUT", path("own"), expect=204)
+    for wrong in (
+        f"/policies/nothing/OS-ENDPOINT-POLICY/{places['own']}",
+        f"/policies/{policies['own']}/OS-ENDPOINT-POLICY/endpoints/nothing",
+        f"/policies/{policies['own']}/OS-ENDPOINT-POLICY/services/nothing",
+        f"/policies/{policies['own']}/OS-ENDPOINT-POLICY/services/{service}/regions/nothing",
+    ):
+        cloud.call("PUT", wrong, expect=404)
+    cloud.call("DELETE", f"/services/{service}", expect=204)
+    cloud.call("DELETE", f"/regions/{region}", expect=204)
+    with cloud.svc.db.read() as conn:
+        ids = {here, elsewhere, service, region}
+        left = [row for row in conn.execute(sa.select(t.policy_associations)) if ids & set(row)]
+    assert not left

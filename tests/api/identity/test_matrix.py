@@ -194,6 +194,10 @@ class People:
         puts = {o.path: o.status for o in TABLE.operations if o.method == "PUT" and o.request is None}
         if op.method in ("GET", "HEAD", "DELETE") and op.path in puts:
             self.cloud.call("PUT", path, expect=puts[op.path])
+        if op.path.endswith("/OS-ENDPOINT-POLICY/policy"):
+            policy = self.post("/policies", "policy", type="t", blob="{}")
+            place = f"OS-ENDPOINT-POLICY/endpoints/{params['endpoint_id']}"
+            self.cloud.call("PUT", f"/policies/{policy}/{place}", expect=204)
         if "/{domain_id}/config" in op.path and op.method != "PUT":
             config = {"config": {"ldap": {"url": "ldap://x"}}}
             self.cloud.call("PUT", f"/domains/{params['domain_id']}/config", config)
