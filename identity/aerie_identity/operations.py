@@ -95,9 +95,8 @@ def _domain_config() -> Iterator[Operation]:
         yield Operation("GET", path, domain_config.show, "identity:get_domain_config", rules.SYSTEM_READER)
         yield Operation("PATCH", path, domain_config.update, "identity:update_domain_config", rules.ADMIN, request=body)
         yield Operation("DELETE", path, domain_config.delete, "identity:delete_domain_config", rules.ADMIN, status=204)
-        yield Operation(
-            "GET", default, domain_config.default, "identity:get_domain_config_default", rules.SYSTEM_READER
-        )
+        yield Operation("GET", default, domain_config.default, "identity:get_domain_config_default",
+              rules.SYSTEM_READER)
     path = "/v3/domains/{domain_id}/config"
     yield Operation("PUT", path, domain_config.replace, "identity:create_domain_config", rules.ADMIN, request=body)
 
@@ -111,75 +110,29 @@ def _endpoint_filters() -> Iterator[Operation]:
     yield Operation("PUT", one, f.add_endpoint, "identity:add_endpoint_to_project", write, status=204)
     yield Operation("GET", one, f.check_endpoint, "identity:check_endpoint_in_project", read, status=204)
     yield Operation("DELETE", one, f.remove_endpoint, "identity:remove_endpoint_from_project", write, status=204)
-    yield Operation(
-        "GET",
-        f"{base}/projects/{{project_id}}/endpoints",
-        f.list_endpoints,
-        "identity:list_endpoints_for_project",
-        read,
-    )
-    yield Operation(
-        "GET",
-        f"{base}/endpoints/{{endpoint_id}}/projects",
-        f.list_projects,
-        "identity:list_projects_for_endpoint",
-        read,
-    )
-    yield Operation(
-        "POST",
-        f"{base}/endpoint_groups",
-        f.create,
-        "identity:create_endpoint_group",
-        write,
-        request=ENDPOINT_GROUP,
-        verb="create",
-        reply=ENDPOINT_GROUP,
-        status=201,
-    )
-    yield Operation(
-        "GET",
-        f"{base}/endpoint_groups",
-        f.list_,
-        "identity:list_endpoint_groups",
-        read,
-        filters=ENDPOINT_GROUP,
-        reply=ENDPOINT_GROUP,
-    )
+    yield Operation("GET", f"{base}/projects/{{project_id}}/endpoints", f.list_endpoints,
+                    "identity:list_endpoints_for_project", read)
+    yield Operation("GET", f"{base}/endpoints/{{endpoint_id}}/projects", f.list_projects,
+                    "identity:list_projects_for_endpoint", read)
+    yield Operation("POST", f"{base}/endpoint_groups", f.create, "identity:create_endpoint_group", write,
+                    request=ENDPOINT_GROUP, verb="create", reply=ENDPOINT_GROUP, status=201)
+    yield Operation("GET", f"{base}/endpoint_groups", f.list_, "identity:list_endpoint_groups", read,
+                    filters=ENDPOINT_GROUP, reply=ENDPOINT_GROUP)
     yield Operation("GET", group, f.show, "identity:get_endpoint_group", read, reply=ENDPOINT_GROUP)
-    yield Operation(
-        "PATCH",
-        group,
-        f.update,
-        "identity:update_endpoint_group",
-        write,
-        request=ENDPOINT_GROUP,
-        verb="update",
-        reply=ENDPOINT_GROUP,
-    )
+    yield Operation("PATCH", group, f.update, "identity:update_endpoint_group", write,
+                    request=ENDPOINT_GROUP, verb="update", reply=ENDPOINT_GROUP)
     yield Operation("DELETE", group, f.delete, "identity:delete_endpoint_group", write, status=204)
-    yield Operation(
-        "GET",
-        f"{group}/endpoints",
-        f.list_group_endpoints,
-        "identity:list_endpoints_associated_with_endpoint_group",
-        read,
-    )
-    yield Operation(
-        "GET", f"{group}/projects", f.list_group_projects, "identity:list_projects_associated_with_endpoint_group", read
-    )
-    yield Operation(
-        "GET",
-        f"{base}/projects/{{project_id}}/endpoint_groups",
-        f.list_groups_of_project,
-        "identity:list_endpoint_groups_for_project",
-        read,
-    )
+    yield Operation("GET", f"{group}/endpoints", f.list_group_endpoints,
+                    "identity:list_endpoints_associated_with_endpoint_group", read)
+    yield Operation("GET", f"{group}/projects", f.list_group_projects,
+                    "identity:list_projects_associated_with_endpoint_group", read)
+    yield Operation("GET", f"{base}/projects/{{project_id}}/endpoint_groups", f.list_groups_of_project,
+                    "identity:list_endpoint_groups_for_project", read)
     member = f"{group}/projects/{{project_id}}"
     yield Operation("PUT", member, f.add_project, "identity:add_endpoint_group_to_project", write, status=204)
     yield Operation("GET", member, f.check_project, "identity:get_endpoint_group_in_project", read)
-    yield Operation(
-        "DELETE", member, f.remove_project, "identity:remove_endpoint_group_from_project", write, status=204
-    )
+    yield Operation("DELETE", member, f.remove_project, "identity:remove_endpoint_group_from_project", write,
+              status=204)
 
 
 def _federation() -> Iterator[Operation]:
@@ -192,50 +145,22 @@ def _federation() -> Iterator[Operation]:
     )
     for plural, id, handlers, noun in nouns:
         one, name = f"{base}/{plural}/{id}", plural[:-1]
-        yield Operation(
-            "PUT",
-            one,
-            handlers.create,
-            f"identity:create_{name}",
-            write,
-            request=noun,
-            verb="create",
-            reply=noun,
-            status=201,
-        )
-        yield Operation(
-            "GET", f"{base}/{plural}", handlers.list_, f"identity:list_{plural}", read, filters=noun, reply=noun
-        )
+        yield Operation("PUT", one, handlers.create, f"identity:create_{name}", write,
+                        request=noun, verb="create", reply=noun, status=201)
+        yield Operation("GET", f"{base}/{plural}", handlers.list_, f"identity:list_{plural}", read,
+                        filters=noun, reply=noun)
         yield Operation("GET", one, handlers.show, f"identity:get_{name}", read, reply=noun)
-        yield Operation(
-            "PATCH", one, handlers.update, f"identity:update_{name}", write, request=noun, verb="update", reply=noun
-        )
+        yield Operation("PATCH", one, handlers.update, f"identity:update_{name}", write,
+                        request=noun, verb="update", reply=noun)
         yield Operation("DELETE", one, handlers.delete, f"identity:delete_{name}", write, status=204)
     of_idp = f"{base}/identity_providers/{{idp_id}}/protocols"
     one = f"{of_idp}/{{protocol_id}}"
-    yield Operation(
-        "PUT",
-        one,
-        protocols.create,
-        "identity:create_protocol",
-        write,
-        request=PROTOCOL,
-        verb="create",
-        reply=PROTOCOL,
-        status=201,
-    )
+    yield Operation("PUT", one, protocols.create, "identity:create_protocol", write,
+                    request=PROTOCOL, verb="create", reply=PROTOCOL, status=201)
     yield Operation("GET", of_idp, protocols.list_, "identity:list_protocols", read)
     yield Operation("GET", one, protocols.show, "identity:get_protocol", read, reply=PROTOCOL)
-    yield Operation(
-        "PATCH",
-        one,
-        protocols.update,
-        "identity:update_protocol",
-        write,
-        request=PROTOCOL,
-        verb="update",
-        reply=PROTOCOL,
-    )
+    yield Operation("PATCH", one, protocols.update, "identity:update_protocol", write,
+                    request=PROTOCOL, verb="update", reply=PROTOCOL)
     yield Operation("DELETE", one, protocols.delete, "identity:delete_protocol", write, status=204)
     yield Operation("GET", f"{one}/auth", federation.log_in, None, status=201)
     yield Operation("POST", f"{one}/auth", federation.log_in, None, status=201)
@@ -258,13 +183,8 @@ def _policy_associations() -> Iterator[Operation]:
         yield Operation("GET", f"{base}/{tail}", f.check, rule.format("check"), read, status=204)
         yield Operation("DELETE", f"{base}/{tail}", f.delete, rule.format("delete"), write, status=204)
     yield Operation("GET", f"{base}/endpoints", f.list_endpoints, "identity:list_endpoints_for_policy", read)
-    yield Operation(
-        "GET",
-        "/v3/endpoints/{endpoint_id}/OS-ENDPOINT-POLICY/policy",
-        f.show_policy,
-        "identity:get_policy_for_endpoint",
-        read,
-    )
+    yield Operation("GET", "/v3/endpoints/{endpoint_id}/OS-ENDPOINT-POLICY/policy", f.show_policy,
+                    "identity:get_policy_for_endpoint", read)
 
 
 TABLE = Table("identity", [
