@@ -16,9 +16,10 @@ unset PYTHONDONTWRITEBYTECODE  # daemons are started many times: compile once
 
 PACKAGES=(
     # to build libvirt-python, and the rest of the virtualenv
-    python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev
+    python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev libldap-dev libsasl2-dev
     # the servers
     mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3 python3-swift python3-keystonemiddleware
+    slapd
     libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils
     # the network
     dnsmasq-base iptables nftables ipset conntrack radvd tcpdump iproute2 iputils-ping bridge-utils dnsutils
@@ -66,7 +67,7 @@ install_virtualenv() {
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
     step "virtualenv $VENV"
     [ -x "$VENV/bin/python" ] || /usr/bin/python3 -m venv "$VENV"
-    "$VENV/bin/pip" install -q --disable-pip-version-check -e '.[dashboard,libvirt,test,clients]'
+    "$VENV/bin/pip" install -q --disable-pip-version-check -e '.[dashboard,ldap,libvirt,test,clients]'
     # Ansible's collection for OpenStack needs an older SDK than the command line; Tempest wants nothing of ours.
     install_extra ansible
     install_extra tempest

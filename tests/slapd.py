@@ -64,7 +64,7 @@ class Slapd(Server):
             f"TLSCACertificateFile {self.authority}",
             f"TLSCertificateFile {certificate}",
             f"TLSCertificateKeyFile {key}",
-            "allow bind_anon_cred",
+            "allow bind_anon_dn",
             "loglevel 0",
             "database mdb",
             f"suffix {SUFFIX}",
