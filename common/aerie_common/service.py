@@ -109,7 +109,8 @@ class ServiceSpec:
 
     commands: `aerie <name> <command> ...`: function(conf, arguments) -> exit code. paths: options that are folders or
     files, with their place below the state folder of an all-in-one cloud; addresses: options that are the base URL of
-    another daemon; all_in_one: further options such a cloud sets. Keys are (group, option).
+    another daemon; all_in_one: further options such a cloud sets. Keys are (group, option). topics: what its daemons
+    take messages for.
     """
 
     name: str
@@ -121,6 +122,7 @@ class ServiceSpec:
     paths: dict[tuple[str | None, str], str] = field(default_factory=dict)
     addresses: dict[tuple[str | None, str], str] = field(default_factory=dict)
     all_in_one: dict[tuple[str | None, str], Any] = field(default_factory=dict)
+    topics: tuple[str, ...] = ()
 
     def new_conf(self) -> cfg.ConfigOpts:
         """Empty configuration with this service's options."""

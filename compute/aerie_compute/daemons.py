@@ -163,4 +163,5 @@ SPEC = ServiceSpec(
         ("console", "serialproxy_base_url"): "aerie-compute-console",
     },
     all_in_one={("agent", "report_interval"): 2.0},
+    topics=("conductor", "scheduler", "compute"),
 )  # fmt: skip

@@ -122,4 +122,5 @@ SPEC = ServiceSpec(
     options=OPTIONS,
     databases=(DatabaseSpec("dns", "database", _metadata),),
     table=_table,
+    topics=(WORKER_TOPIC,),
 )

@@ -87,4 +87,5 @@ SPEC = ServiceSpec(
     options=(*OPTIONS, *agent_options.OPTIONS),
     databases=(DatabaseSpec("network", "database", _tables),),
     table=_table,
+    topics=("network-server", "network-agent"),
 )

@@ -8,9 +8,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from aerie_common import config, service
 from aerie_common.service import Daemon, ServiceSpec
+
+QUICK = ("run", "db", "status", "policy", "all-in-one", "flow", "bus", "doctor")
+"""Commands that need not wait for the import of all services."""
 
 
 def find_daemons(names: list[str] | None = None, roles: set[str] | None = None) -> list[tuple[ServiceSpec, Daemon]]:
@@ -67,6 +71,63 @@ def _policy(args: argparse.Namespace) -> int:
     from aerie_common.cmd import policy
 
     return policy.run(args)
+
+
+def _flow(args: argparse.Namespace) -> int:
+    from aerie_common.cmd import flows
+
+    return flows.run(args)
+
+
+def _bus(args: argparse.Namespace) -> int:
+    from aerie_common.cmd import bus
+
+    return bus.run(args)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from aerie_common.cmd import doctor
+
+    return doctor.run(args)
+
+
+def _inspection(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """`aerie flow`, `aerie bus`, `aerie doctor`."""
+    flows = commands.add_parser("flow", help="long work: where it stands, what it waits for; have it tried now")
+    actions = flows.add_subparsers(required=True, metavar="ACTION")
+    for name, text in (("list", "what is under way in all services"), ("show", "all there is to know about one"),
+                       ("retry", "have one that waits look again at once")):  # fmt: skip
+        action = actions.add_parser(name, parents=[shared], help=text)
+        action.add_argument("--service", action="append", help="one service only, e.g. compute (may be repeated)")
+        action.set_defaults(call=_flow, action=name)
+        if name != "list":
+            action.add_argument("id", help="the flow's id")
+        if name != "retry":
+            action.add_argument("--json", action="store_true")
+        if name == "list":
+            action.add_argument("--all", action="store_true", help="also those that have ended")
+            action.add_argument("--failed", action="store_true", help="those that failed")
+            action.add_argument("--subject", help="of one server, zone, image, ...")
+            action.add_argument("--kind", action="append", help="of one kind, e.g. server_create")
+            action.add_argument("--limit", type=int, default=100, help="at most so many of each database")
+
+    bus = commands.add_parser("bus", help="messages that wait in the broker, and for whom")
+    actions = bus.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", parents=[shared], help="queues: depth, consumers, age of the first message")
+    listing.add_argument("--queue", action="append", default=[], help="look at this one too, e.g. compute.HOST")
+    listing.add_argument("--all", action="store_true", help="every queue, by rabbitmqctl on the broker's host")
+    peek = actions.add_parser("peek", parents=[shared], help="read the first messages of a queue; they stay there")
+    peek.add_argument("name", help="the queue's name")
+    peek.add_argument("-n", "--count", type=int, default=1)
+    for name, action in (("list", listing), ("peek", peek)):
+        action.add_argument("--json", action="store_true")
+        action.set_defaults(call=_bus, action=name)
+
+    doctor = commands.add_parser("doctor", parents=[shared], help="look this host over: what is wrong, why, what to do")
+    doctor.add_argument("--role", default="all", help="what this host is: controller, network, hypervisor, all")
+    doctor.add_argument("-v", "--verbose", action="store_true", help="also what is well")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(call=_doctor)
 
 
 def _service_command(spec: ServiceSpec, command: str) -> Callable[[argparse.Namespace], int]:
@@ -142,7 +203,8 @@ def parser() -> argparse.ArgumentParser:
     aio.add_argument("--any-port", action="store_true", help="choose free ports instead of the usual ones")
     aio.set_defaults(call=_all_in_one)
 
-    if len(sys.argv) > 1 and sys.argv[1] in ("run", "db", "status", "policy", "all-in-one"):
+    _inspection(commands, shared)
+    if len(sys.argv) > 1 and sys.argv[1] in QUICK:
         return top  # the services' own commands need all services imported
     for spec in service.services().values():
         own = None
