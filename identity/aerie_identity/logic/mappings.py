@@ -39,7 +39,7 @@ def list_(svc: Identity, listing: Listing) -> Page[Mapping]:
 @retried
 def create(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> Mapping:
     check_id("mapping", id)
-    row = Mapping(id, values["rules"], values["schema_version"])
+    row = Mapping(id, values["rules"], values.get("schema_version") or "1.0")
     mapping_rules.check(row.rules, row.schema_version)
     with svc.db.write() as conn:
         with unique("mapping", id, "ID"):
@@ -50,7 +50,7 @@ def create(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> Mapp
 
 @retried
 def update(svc: Identity, ctx: Context, id: str, values: dict[str, Any]) -> Mapping:
-    changes = {name: values[name] for name in ("rules", "schema_version") if name in values}
+    changes = {name: values[name] for name in ("rules", "schema_version") if values.get(name) is not None}
     with svc.db.write() as conn:
         row = dataclasses.replace(_load(conn, id), **changes)
         mapping_rules.check(row.rules, row.schema_version)

@@ -42,5 +42,5 @@ _RULE = schema.obj({"local": schema.array(_LOCAL), "remote": schema.array(_REMOT
 MAPPING = Resource("mapping", "mappings", [
     Field("id", schema.string()),
     Field("rules", schema.array(_RULE, 1), create="required", update="required"),
-    Field("schema_version", schema.enum(*VERSIONS), create=True, update=True, default="1.0"),
-])  # fmt: skip
+    Field("schema_version", schema.enum(*VERSIONS, None), create=True, update=True),
+], extra=True)  # fmt: skip

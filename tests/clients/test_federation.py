@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logins by an identity provider and by OAuth 2.0, through the unmodified `openstack` command and keystoneauth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+import yaml
+from keystoneauth1 import exceptions, session
+from keystoneauth1.identity import v3
+
+from aerie_common.cmd.all_in_one import AllInOne
+from commandline import OpenStack
+from oidc_provider import CLIENT, SECRET, Provider
+
+CLAIMS = {"preferred_username": "carol", "groups": ["engineers", "others"]}
+RULES = [
+    {
+        "remote": [{"type": "preferred_username"}, {"type": "groups", "whitelist": ["engineers"]}],
+        "local": [{"user": {"name": "{0}"}}, {"groups": "{1}", "domain": {"name": "Default"}}],
+    },
+    {
+        "remote": [{"type": "sub", "any_one_of": [CLIENT]}, {"type": "sub"}],
+        "local": [{"user": {"name": "{0}-robot"}, "projects": [{"name": "robots", "roles": [{"name": "reader"}]}]}],
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    made = Provider()
+    made.add_user("carol-sub", **CLAIMS)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AllInOne]:
+    """A cloud that trusts the provider."""
+    options = {("oidc", "client_id"): CLIENT, ("oidc", "client_secret"): SECRET, ("oidc", "allow_http"): True}
+    running = AllInOne(tmp_path_factory.mktemp("federated"), any_port=True, overrides={"identity": options})
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def clouds(cloud: AllInOne, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """clouds.yaml with the administrator, who has registered the provider by the command."""
+    folder = tmp_path_factory.mktemp("clouds")
+    path = folder / "clouds.yaml"
+    path.write_text(cloud.clouds_yaml())
+    (folder / "rules.json").write_text(json.dumps(RULES))
+    admin = OpenStack("aerie-admin", path)
+    made = admin.json("identity", "provider", "create", "--remote-id", provider.issuer, "--description", "Corp", "corp")
+    assert made["enabled"] and made["remote_ids"] == [provider.issuer]
+    assert admin.json("mapping", "create", "--rules", str(folder / "rules.json"), "corp-map")["id"] == "corp-map"
+    admin("federation", "protocol", "create", "--identity-provider", "corp", "--mapping", "corp-map", "openid")
+    admin("group", "create", "engineers")
+    admin("project", "create", "engineering")
+    admin("role", "add", "--group", "engineers", "--project", "engineering", "member")
+    return path
+
+
+def with_cloud(clouds: Path, name: str, auth_type: str, **auth: str) -> OpenStack:
+    """The `openstack` command with one more cloud in its file."""
+    content = yaml.safe_load(clouds.read_text())
+    url = content["clouds"]["aerie"]["auth"]["auth_url"]
+    content["clouds"][name] = {"auth_type": auth_type, "region_name": "RegionOne", "auth": {"auth_url": url, **auth}}
+    path = clouds.with_name(f"{name}.yaml")
+    path.write_text(yaml.safe_dump(content))
+    return OpenStack(name, path)
+
+
+SCOPE = {"project_name": "engineering", "project_domain_name": "Default"}
+CORP = {"identity_provider": "corp", "protocol": "openid"}
+
+
+def test_the_command_with_an_access_token(clouds: Path, provider: Provider) -> None:
+    token = provider.token("carol-sub", header={"typ": "at+jwt"})
+    carol = with_cloud(clouds, "carol", "v3oidcaccesstoken", access_token=token, **CORP, **SCOPE)
+    issued = carol.json("token", "issue")
+    admin = OpenStack("aerie-admin", clouds)
+    user = admin.json("user", "show", issued["user_id"])
+    assert user["name"] == "carol"
+    carol("network", "create", "carols-net")
+    assert [n["Name"] for n in carol.json("network", "list", "--project", issued["project_id"])] == ["carols-net"]
+    carol("image", "list")
+    listed = admin.json("role", "assignment", "list", "--effective", "--names", "--user", issued["user_id"])
+    assert {(line["Role"], line["Project"]) for line in listed} == {
+        ("member", "engineering@Default"), ("reader", "engineering@Default"),
+    }  # fmt: skip
+    expired = provider.token("carol-sub", exp=1_600_000_000)
+    late = with_cloud(clouds, "late", "v3oidcaccesstoken", access_token=expired, **CORP, **SCOPE)
+    assert "401" in late.refused("token", "issue")
+
+
+def test_keystoneauths_grants(cloud: AllInOne, clouds: Path, provider: Provider) -> None:
+    """Password, client credentials and authorization code: the plugins fetch their tokens at the provider."""
+    discovery = f"{provider.issuer}/.well-known/openid-configuration"
+    common: dict[str, Any] = {
+        "auth_url": cloud.auth_url, "client_id": CLIENT, "client_secret": SECRET, "discovery_endpoint": discovery,
+        **CORP,
+    }  # fmt: skip
+    for kind in ("access_token", "id_token"):
+        password = {"username": "carol-sub", "password": "carol-sub-password", "access_token_type": kind}
+        access = v3.OidcPassword(**common, **password, **SCOPE).get_access(session.Session())
+        assert access.username == "carol" and access.project_scoped and access.is_federated
+        assert set(access.role_names) == {"member", "reader"}
+    robot = v3.OidcClientCredentials(**common).get_access(session.Session())
+    assert robot.username == f"{CLIENT}-robot" and not robot.project_scoped
+    scoped = v3.Token(cloud.auth_url, robot.auth_token, project_name="robots", project_domain_id=robot.user_domain_id)
+    assert scoped.get_access(session.Session()).role_names == ["reader"]
+    asked = {"response_type": "code", "client_id": CLIENT, "redirect_uri": "http://127.0.0.1/cli", "scope": "openid"}
+    reply = requests.get(f"{provider.issuer}/authorize", params=asked, allow_redirects=False, timeout=10)
+    code = parse_qs(urlsplit(reply.headers["Location"]).query)["code"][0]
+    coded = v3.OidcAuthorizationCode(**common, code=code, redirect_uri="http://127.0.0.1/cli", **SCOPE)
+    assert coded.get_access(session.Session()).username == "carol"
+    with pytest.raises(exceptions.HttpError):
+        wrong = {"username": "carol-sub", "password": "wrong"}
+        v3.OidcPassword(**common, **wrong).get_access(session.Session())
+
+
+def test_the_command_with_oauth2_client_credentials(cloud: AllInOne, clouds: Path) -> None:
+    demo = OpenStack("aerie", clouds)
+    made = demo.json("application", "credential", "create", "--role", "member", "oauth2-client")
+    key = "id" if "id" in made else "ID"
+    client = {
+        "oauth2_endpoint": f"{cloud.auth_url}/OS-OAUTH2/token",
+        "oauth2_client_id": made[key],
+        "oauth2_client_secret": made["secret" if key == "id" else "Secret"],
+    }
+    robot = with_cloud(clouds, "robot", "v3oauth2clientcredential", **client)
+    robot("network", "list")
+    assert "oauth2-client" in robot("application", "credential", "list")
+    form = {"grant_type": "client_credentials"}
+    basic = (client["oauth2_client_id"], client["oauth2_client_secret"])
+    token = requests.post(client["oauth2_endpoint"], data=form, auth=basic, timeout=10).json()["access_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    host = f"http://{cloud.host}"
+    for daemon, path in (
+        ("identity-api", "/v3/auth/projects"), ("image-api", "/v2/images"), ("network-api", "/v2.0/networks"),
+        ("compute-api", "/v2.1/servers"), ("dns-api", "/v2/zones"),
+    ):  # fmt: skip
+        url = f"{host}:{cloud.ports[f'aerie-{daemon}']}{path}"
+        assert requests.get(url, headers=bearer, timeout=10).status_code == 200, daemon
+        assert requests.get(url, headers={"Authorization": f"Bearer {token}x"}, timeout=10).status_code == 401, daemon
+    wrong = with_cloud(clouds, "wrong", "v3oauth2clientcredential", **{**client, "oauth2_client_secret": "wrong"})
+    assert "401" in wrong.refused("network", "list")
+    demo("application", "credential", "delete", made[key])
+    assert requests.get(f"{cloud.auth_url}/auth/projects", headers=bearer, timeout=10).status_code == 401
