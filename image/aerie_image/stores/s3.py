@@ -2,8 +2,8 @@
 """Image data as objects of a bucket of an S3 service.
 
 Small data goes in one request, larger data in parts, several at a time: what an upload holds in memory is the larger of
-`s3_store_large_object_size` and `s3_store_large_object_chunk_size` times one more than `s3_store_thread_pools`. An
-object appears when it is complete. Locations (`s3://bucket/key`) hold no secrets; one with `?uploadId=` means parts
+`s3_store_large_object_size` and `s3_store_large_object_chunk_size` times `s3_store_thread_pools` + 2. An object
+appears when it is complete. Locations (`s3://bucket/key`) hold no secrets; one with `?uploadId=` means parts
 that have not become an object.
 """
 
@@ -78,7 +78,8 @@ class S3Writer:
         self._upload: str | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._free = threading.Semaphore(store.threads)
-        self._parts: list[Future[str]] = []
+        self._sent: deque[Future[str]] = deque()
+        self._tags: list[str] = []
         self._over = False
 
     def write(self, chunk: bytes | memoryview) -> None:
@@ -106,15 +107,13 @@ class S3Writer:
     def _send(self, data: bytes) -> None:
         """Send the next part by a thread; waits for a free one."""
         assert self._pool is not None and self._upload is not None
-        for part in self._parts:
-            if part.done() and part.exception() is not None:
-                part.result()
-        if len(self._parts) == MAX_PARTS:
+        self._collect(wait=False)
+        number, upload = len(self._tags) + len(self._sent) + 1, self._upload
+        if number > MAX_PARTS:
             raise OSError(
                 errno.ENOSPC, f"{self._key} would have more than {MAX_PARTS} parts of {self._part_size} bytes"
             )
         self._free.acquire()
-        number, upload = len(self._parts) + 1, self._upload
 
         def send() -> str:
             try:
@@ -122,7 +121,12 @@ class S3Writer:
             finally:
                 self._free.release()
 
-        self._parts.append(self._pool.submit(send))
+        self._sent.append(self._pool.submit(send))
+
+    def _collect(self, wait: bool) -> None:
+        """The tags of the parts that have arrived, in order; raises what went wrong with one."""
+        while self._sent and (wait or self._sent[0].done()):
+            self._tags.append(self._sent.popleft().result())
 
     def commit(self) -> str:
         if self._upload is None:
@@ -130,8 +134,8 @@ class S3Writer:
         else:
             if self._held_bytes:
                 self._send(self._take(self._held_bytes))
-            tags = [part.result() for part in self._parts]
-            self._store.complete(self._key, self._upload, tags)
+            self._collect(wait=True)
+            self._store.complete(self._key, self._upload, self._tags)
         self._over = True
         self._close()
         return self._store.location(self._key)
