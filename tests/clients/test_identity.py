@@ -361,6 +361,8 @@ def test_application_credentials_and_access_rules(admin: Session, auth_url: str)
         list(bound.identity.projects())
     with pytest.raises(openstack.exceptions.ForbiddenException):
         list(bound.dns.zones())
+    with pytest.raises(openstack.exceptions.ForbiddenException):
+        list(bound.placement.resource_providers())
     assert "403" in admin.refused("access", "rule", "delete", rule["ID"])
     admin("application", "credential", "delete", "c-bound")
     admin("access", "rule", "delete", rule["ID"])

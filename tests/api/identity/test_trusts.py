@@ -119,3 +119,41 @@ def test_redelegation(fresh: Callable[..., Any]) -> None:
     cloud.call("DELETE", f"/OS-TRUST/trusts/{first['id']}", token=trustor[0], expect=204)
     assert not cloud.valid(third)
     give(cloud, trustor, middle, redelegation_count=9, allow_redelegation=True, expect=403)
+
+
+def test_a_redelegated_trust_exceeds_nothing(fresh: Callable[..., Any]) -> None:
+    """Neither in roles, project, time, impersonation or uses; each passing on counts down."""
+    cloud = fresh({("trust", "allow_redelegation"): True})
+    trustor = somebody(cloud)
+    middle, last = cloud.user("middle"), cloud.user("last")
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    later = (end + datetime.timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    kept = {"allow_redelegation": True, "expires_at": end.strftime("%Y-%m-%dT%H:%M:%SZ"), "redelegation_count": 2}
+    first = give(cloud, trustor, middle, **kept)
+    token = take(cloud, "middle", first).headers["X-Subject-Token"]
+    again = (token, trustor[1], trustor[2])
+    other = cloud.project()
+    cloud.grant("member", f"projects/{other}", trustor[1])
+    give(cloud, again, last, project_id=other, expect=403)
+    give(cloud, again, last, expires_at=later, expect=403)
+    give(cloud, again, last, remaining_uses=3, expect=403)
+    give(cloud, again, last, redelegation_count=2, expect=403)
+    second = give(cloud, again, last)
+    assert second["redelegation_count"] == 1 and second["expires_at"] == first["expires_at"]
+    assert give(cloud, again, last, allow_redelegation=False)["redelegation_count"] == 0
+    plain = give(cloud, trustor, middle, allow_redelegation=True, impersonation=False)
+    own = take(cloud, "middle", plain).headers["X-Subject-Token"]
+    give(cloud, (own, trustor[1], trustor[2]), last, expect=403)
+    counted = give(cloud, trustor, middle, remaining_uses=2, allow_redelegation=True)
+    used = take(cloud, "middle", counted).headers["X-Subject-Token"]
+    give(cloud, (used, trustor[1], trustor[2]), last, expect=403)
+    assert cloud.call("GET", f"/OS-TRUST/trusts/{counted['id']}", token=trustor[0]).json["trust"]["remaining_uses"] == 1
+
+
+def test_redelegation_is_off_unless_allowed(cloud: Any) -> None:
+    trustor = somebody(cloud)
+    name = f"middle-{trustor[1]}"
+    middle = cloud.user(name)
+    trust = give(cloud, trustor, middle, allow_redelegation=True)
+    token = take(cloud, name, trust).headers["X-Subject-Token"]
+    give(cloud, (token, trustor[1], trustor[2]), cloud.user(), expect=403)
