@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,7 +17,7 @@ from keystoneauth1 import exceptions, session
 from keystoneauth1.identity import v3
 
 from aerie_common.cmd.all_in_one import AllInOne
-from commandline import OpenStack
+from commandline import OpenStack, Session
 from oidc_provider import CLIENT, SECRET, Provider
 
 CLAIMS = {"preferred_username": "carol", "groups": ["engineers", "others"]}
@@ -59,7 +60,12 @@ def clouds(cloud: AllInOne, provider: Provider, tmp_path_factory: pytest.TempPat
     path = folder / "clouds.yaml"
     path.write_text(cloud.clouds_yaml())
     (folder / "rules.json").write_text(json.dumps(RULES))
-    admin = OpenStack("aerie-admin", path)
+    with closing(Session("aerie-admin", path)) as admin:
+        _register(admin, provider, folder)
+    return path
+
+
+def _register(admin: OpenStack, provider: Provider, folder: Path) -> None:
     made = admin.json("identity", "provider", "create", "--remote-id", provider.issuer, "--description", "Corp", "corp")
     assert made["enabled"] and made["remote_ids"] == [provider.issuer]
     assert admin.json("mapping", "create", "--rules", str(folder / "rules.json"), "corp-map")["id"] == "corp-map"
@@ -67,17 +73,16 @@ def clouds(cloud: AllInOne, provider: Provider, tmp_path_factory: pytest.TempPat
     admin("group", "create", "engineers")
     admin("project", "create", "engineering")
     admin("role", "add", "--group", "engineers", "--project", "engineering", "member")
-    return path
 
 
-def with_cloud(clouds: Path, name: str, auth_type: str, **auth: str) -> OpenStack:
+def with_cloud(clouds: Path, name: str, auth_type: str, **auth: str) -> Session:
     """The `openstack` command with one more cloud in its file."""
     content = yaml.safe_load(clouds.read_text())
     url = content["clouds"]["aerie"]["auth"]["auth_url"]
     content["clouds"][name] = {"auth_type": auth_type, "region_name": "RegionOne", "auth": {"auth_url": url, **auth}}
     path = clouds.with_name(f"{name}.yaml")
     path.write_text(yaml.safe_dump(content))
-    return OpenStack(name, path)
+    return Session(name, path)
 
 
 SCOPE = {"project_name": "engineering", "project_domain_name": "Default"}
@@ -86,21 +91,20 @@ CORP = {"identity_provider": "corp", "protocol": "openid"}
 
 def test_the_command_with_an_access_token(clouds: Path, provider: Provider) -> None:
     token = provider.token("carol-sub", header={"typ": "at+jwt"})
-    carol = with_cloud(clouds, "carol", "v3oidcaccesstoken", access_token=token, **CORP, **SCOPE)
-    issued = carol.json("token", "issue")
-    admin = OpenStack("aerie-admin", clouds)
-    user = admin.json("user", "show", issued["user_id"])
-    assert user["name"] == "carol"
-    carol("network", "create", "carols-net")
-    assert [n["Name"] for n in carol.json("network", "list", "--project", issued["project_id"])] == ["carols-net"]
-    carol("image", "list")
-    listed = admin.json("role", "assignment", "list", "--effective", "--names", "--user", issued["user_id"])
+    with closing(with_cloud(clouds, "carol", "v3oidcaccesstoken", access_token=token, **CORP, **SCOPE)) as carol:
+        issued = carol.json("token", "issue")
+        carol("network", "create", "carols-net")
+        assert [n["Name"] for n in carol.json("network", "list", "--internal")] == ["carols-net"]
+        carol("image", "list")
+    with closing(Session("aerie-admin", clouds)) as admin:
+        assert admin.json("user", "show", issued["user_id"])["name"] == "carol"
+        listed = admin.json("role", "assignment", "list", "--effective", "--names", "--user", issued["user_id"])
     assert {(line["Role"], line["Project"]) for line in listed} == {
         ("member", "engineering@Default"), ("reader", "engineering@Default"),
     }  # fmt: skip
     expired = provider.token("carol-sub", exp=1_600_000_000)
-    late = with_cloud(clouds, "late", "v3oidcaccesstoken", access_token=expired, **CORP, **SCOPE)
-    assert "401" in late.refused("token", "issue")
+    with closing(with_cloud(clouds, "late", "v3oidcaccesstoken", access_token=expired, **CORP, **SCOPE)) as late:
+        assert "401" in late.refused("token", "issue")
 
 
 def test_keystoneauths_grants(cloud: AllInOne, clouds: Path, provider: Provider) -> None:
@@ -138,9 +142,9 @@ def test_the_command_with_oauth2_client_credentials(cloud: AllInOne, clouds: Pat
         "oauth2_client_id": made[key],
         "oauth2_client_secret": made["secret" if key == "id" else "Secret"],
     }
-    robot = with_cloud(clouds, "robot", "v3oauth2clientcredential", **client)
-    robot("network", "list")
-    assert "oauth2-client" in robot("application", "credential", "list")
+    with closing(with_cloud(clouds, "robot", "v3oauth2clientcredential", **client)) as robot:
+        robot("network", "list")
+        assert "oauth2-client" in robot("application", "credential", "list")
     form = {"grant_type": "client_credentials"}
     basic = (client["oauth2_client_id"], client["oauth2_client_secret"])
     token = requests.post(client["oauth2_endpoint"], data=form, auth=basic, timeout=10).json()["access_token"]
@@ -153,7 +157,8 @@ def test_the_command_with_oauth2_client_credentials(cloud: AllInOne, clouds: Pat
         url = f"{host}:{cloud.ports[f'aerie-{daemon}']}{path}"
         assert requests.get(url, headers=bearer, timeout=10).status_code == 200, daemon
         assert requests.get(url, headers={"Authorization": f"Bearer {token}x"}, timeout=10).status_code == 401, daemon
-    wrong = with_cloud(clouds, "wrong", "v3oauth2clientcredential", **{**client, "oauth2_client_secret": "wrong"})
-    assert "401" in wrong.refused("network", "list")
+    client["oauth2_client_secret"] = "wrong"
+    with closing(with_cloud(clouds, "wrong", "v3oauth2clientcredential", **client)) as wrong:
+        assert "401" in wrong.refused("network", "list")
     demo("application", "credential", "delete", made[key])
     assert requests.get(f"{cloud.auth_url}/auth/projects", headers=bearer, timeout=10).status_code == 401
