@@ -25,6 +25,7 @@ from aerie_identity.db import tables as t
 from aerie_identity.db.models import CREDENTIALS, PROJECTS, USERS, Credential
 from aerie_identity.db.store import Page
 from aerie_identity.errors import LimitReached, Missing
+from aerie_identity.logic import domain_config
 from aerie_identity.logic.common import new_id, overlay, unique
 from aerie_identity.logic.delegation import refuse_restricted, refuse_trust
 
@@ -158,13 +159,14 @@ def delete(svc: Identity, ctx: Context, id: str) -> None:
 
 @retried
 def encrypt_all(svc: Identity) -> int:
-    """Encrypt every blob with the primary key; how many there are. One that changes meanwhile has it already."""
+    """Encrypt every blob, and what is secret in domains' configuration, with the primary key; how many there are. One
+    that changes meanwhile has it already."""
     with svc.db.write() as conn:
         found = CREDENTIALS.all(conn)
         for row in found:
             same = sa.and_(_c.id == row.id, _c.encrypted_blob == row.encrypted_blob)
             conn.execute(sa.update(t.credentials).where(same).values(encrypted_blob=svc.credential_box.reseal(row)))
-    return len(found)
+        return len(found) + domain_config.encrypt_all(svc, conn)
 
 
 # ---------------------------------------------------------------------------------------------------------------- EC2

@@ -108,14 +108,13 @@ def _check(config: Config, group: str | None, option: str | None) -> None:
 
 
 def _check_meaning(config: Config) -> None:
-    """What is set for a domain must make sense as a whole."""
-    driver = config.get("identity", {}).get("driver") or SQL
-    if driver not in (SQL, "ldap"):
-        raise BadRequest(f"There is no identity driver {driver!r}: it is sql or ldap.")
+    """What is set for a directory in use must make sense as a whole. Options of a driver that is not in use, or that
+    this cloud does not have, are kept as they come, as Keystone does: such a domain's users are in the database."""
+    if config.get("identity", {}).get("driver") != "ldap":
+        return
+    options = {name: value for name, value in config.get("ldap", {}).items() if name not in SECRETS["ldap"]}
     try:
-        LdapOptions.parse(
-            {name: value for name, value in config.get("ldap", {}).items() if name not in SECRETS["ldap"]}
-        )
+        LdapOptions.parse(options)
     except ValueError as e:
         raise BadRequest(f"The group ldap cannot be used: {e}.") from None
 
@@ -126,7 +125,8 @@ def encrypt_all(svc: Identity, conn: sa.Connection) -> int:
     for row in list(conn.execute(sa.select(t.domain_options))):
         if row.option in SECRETS.get(row.group, ()):
             value = seal_option(svc.credential_box, unseal_option(svc.credential_box, row.value))
-            where = (_o.domain_id == row.domain_id, _o.group == row.group, _o.option == row.option)
+            where = [_o.domain_id == row.domain_id, _o.group == row.group, _o.option == row.option]
+            where.append(_o.value == row.value)  # one that changed meanwhile is encrypted with the primary key already
             conn.execute(sa.update(t.domain_options).where(*where).values(value=value))
             count += 1
     return count

@@ -19,7 +19,9 @@ import sqlalchemy as sa
 from aerie_common.db import count_queries
 from aerie_common.reconcile import Reconciler
 from aerie_identity.commands import run_credential
+from aerie_identity.container import Identity
 from aerie_identity.db import tables as t
+from aerie_identity.drivers.base import NameTest
 from aerie_identity.drivers.ldap_directory import LdapDirectory
 from aerie_identity.drivers.ldap_options import LdapOptions
 from aerie_identity.logic import directories
@@ -677,9 +679,10 @@ def test_the_password_outlives_a_rotation_of_keys(fresh: Any, slapd: Slapd) -> N
     domain = directory_domain(cloud, slapd)
     for _ in range(5):
         assert run_credential(cloud.svc.conf, ["rotate"]) == 0
-    configure(cloud, cloud.domain(), options(slapd))  # moves the epoch: options are read afresh
-    cloud.svc.directories._held = {}
-    cloud.call("GET", f"/users?domain_id={domain}&name=nobody", expect=200)
+    again = Identity(cloud.svc.conf)  # as after a restart: nothing is remembered
+    home = again.directories.get(domain)
+    assert home is not None and home.directory.users(NameTest(("nobody",))) == []
+    again.db.dispose()
 
 
 @pytest.mark.parametrize(
@@ -695,8 +698,17 @@ def test_configuration_that_means_nothing_is_refused(cloud: Any, bad: dict[str, 
     domain = cloud.domain()
     configure(cloud, domain, bad, expect=400)
     cloud.call("GET", f"/domains/{domain}/config", expect=404)
-    body = {"config": {"identity": {"driver": "magic"}}}
-    cloud.call("PUT", f"/domains/{domain}/config", body, expect=400)
+
+
+def test_configuration_of_no_driver_of_ours_is_kept_and_changes_nothing(cloud: Any) -> None:
+    """As Keystone keeps it: a driver nobody has, options of one that is not in use."""
+    domain = cloud.domain()
+    body = {"config": {"identity": {"driver": "magic"}, "ldap": {"url": "http://x"}}}
+    cloud.call("PUT", f"/domains/{domain}/config", body, expect=201)
+    user = cloud.user("in-the-database", domain_id=domain)
+    found = cloud.call("GET", f"/users?domain_id={domain}", expect=200).json["users"]
+    assert [u["id"] for u in found] == [user]
+    cloud.login("in-the-database", user_domain=domain)
 
 
 def test_defaults_are_those_of_the_driver() -> None:
