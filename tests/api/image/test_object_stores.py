@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 
 from aerie_common.auth import fill
 from aerie_common.context import Context
+from aerie_common.serving import HttpServer
 from aerie_common.testing.api import Api, Caller
 from aerie_image import commands, db, errors, reconcile
 from aerie_image.logic import image_data
@@ -37,7 +39,7 @@ from image_stores import (
     upload,
     work,
 )  # fmt: skip
-from servers import Swift, free_port
+from servers import Swift, free_port, wait_for
 
 SMALL, LARGE = Content(os.urandom(100_000)), Content(os.urandom(13 * MIB) + b"tail")
 _numbers = itertools.count(1)
@@ -305,6 +307,65 @@ def test_an_import_into_a_store_that_does_not_answer_ends(api: Api, member: Call
     work(api)
     found = image(api, member, image_id)
     assert (found["status"], found["os_glance_failed_import"]) == ("queued", "far")
+
+
+def test_a_store_that_dies_on_the_way(
+    kind: str, servers_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image is `queued` again, downloads break off, and what could not be removed is removed by the reconciler."""
+    server = Swift(servers_dir / f"dying-{kind}")
+    server.start()
+    options = s3_options(server, "dying") if kind == "s3" else swift_options(server, "dying")
+
+    class Killing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() == 12 * MIB:
+                server.kill()
+            return super().read(size)
+
+    try:
+        with image_api(tmp_path, {"far": kind}, {"far": options}) as api:
+            member = api.caller("member")
+            ctx, image_id, kept = context(api, member), make(api, member), make(api, member)
+            upload(api, member, kept, LARGE.data)
+            with pytest.raises(errors.StoreUnavailable):
+                image_data.upload(api.svc, ctx, image_id, Killing(LARGE.data), None)
+            assert image(api, member, image_id)["status"] == "queued"
+            api.call("GET", f"/v2/images/{kept}/file", by=member, expect=503)
+            server.start()
+            monkeypatch.setattr(reconcile, "GRACE_SECONDS", -1)
+            reconcile.files(api.svc)
+            assert all(kept in name for name in server.objects())
+            pieces = iter(image_data.download(api.svc, ctx, kept, None)[3] or ())
+            assert next(pieces) == LARGE.data[:MIB]
+            server.kill()
+            with pytest.raises(base.StoreUnavailable):
+                for _ in pieces:
+                    pass
+            server.start()
+            upload(api, member, image_id, LARGE.data)
+            LARGE.check(api, member, image_id)
+    finally:
+        server.stop()
+
+
+def test_a_client_that_goes_away_leaves_nothing(api: Api, member: Caller, left: Callable[[], list[str]]) -> None:
+    image_id = make(api, member)
+    server = HttpServer(api.app, ("127.0.0.1", 0))
+    server.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            head = (
+                f"PUT /v2/images/{image_id}/file HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {member.token}\r\n"
+                f"Content-Type: application/octet-stream\r\nContent-Length: {len(LARGE.data)}\r\n\r\n"
+            )
+            client.sendall(head.encode() + LARGE.data[: 12 * MIB])
+            wait_for("the parts", lambda: len(left()) > 0, 20)
+            assert image(api, member, image_id)["status"] == "saving"
+        wait_for("the end of the upload", lambda: image(api, member, image_id)["status"] == "queued", 20)
+        assert left() == []
+    finally:
+        server.stop()
 
 
 # ---- upkeep
