@@ -135,6 +135,6 @@ def in_database() -> sa.ColumnElement[bool]:
     before its domain was given a directory."""
     u = t.users.c
     driven = sa.exists().where(
-        _o.domain_id == u.domain_id, _o.group == "identity", _o.option == "driver", _o.value != "sql"
+        _o.domain_id == u.domain_id, _o.group == "identity", _o.option == "driver", _o.value == "ldap"
     )
     return sa.or_(~driven, sa.exists().where(_e.public_id == u.id))
