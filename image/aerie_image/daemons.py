@@ -45,6 +45,10 @@ SPEC = ServiceSpec(
     databases=(DatabaseSpec("image", "database", lambda: METADATA),),
     table=lambda: TABLE,
     commands={"replicate": replication.run, "scrub": commands.scrub},
-    all_in_one={(None, "enabled_backends"): {"file": "file", "copies": "file"}},
-    paths={("file", "filesystem_store_datadir"): "images", ("file", "staging_datadir"): "image-staging"},
+    all_in_one={(None, "enabled_backends"): {"file": "file", "copies": "file"}, (None, "use_keystone_limits"): True},
+    paths={
+        ("file", "filesystem_store_datadir"): "images",
+        ("file", "staging_datadir"): "image-staging",
+        (None, "image_cache_dir"): "image-cache",
+    },
 )

@@ -10,7 +10,8 @@ MEMBER = Resource(
     "member",
     "members",
     [
-        Field("member", schema.string(1, 255), create="required"),
+        # Nothing changes the member; clients repeat it.
+        Field("member", schema.string(1, 255), create="required", update=True),
         Field("image_id", schema.string()),
         Field("status", schema.enum(*STATUSES), update="required"),
         Field("created_at", schema.string(format="date-time", nullable=True)),
