@@ -108,11 +108,15 @@ def _check(config: Config, group: str | None, option: str | None) -> None:
 
 
 def _check_meaning(config: Config) -> None:
-    """What is set for a directory in use must make sense as a whole. Options of a driver that is not in use, or that
-    this cloud does not have, are kept as they come, as Keystone does: such a domain's users are in the database."""
+    """Options of a directory in use must mean something. What is not finished (options may come one by one), or not
+    in use, or of a driver that this cloud does not have, is kept as it comes, as Keystone does: a domain whose
+    directory cannot be used says so in the log, one without a directory has its users in the database."""
     if config.get("identity", {}).get("driver") != "ldap":
         return
     options = {name: value for name, value in config.get("ldap", {}).items() if name not in SECRETS["ldap"]}
+    if not str(options.get("url", "")).lower().startswith("ldap"):
+        options.pop("url", None)
+    options["suffix"] = options.get("suffix") or "dc=not,dc=finished"
     try:
         LdapOptions.parse(options)
     except ValueError as e:
