@@ -700,10 +700,6 @@ def test_configuration_that_means_nothing_is_refused(cloud: Any, bad: dict[str, 
     cloud.call("GET", f"/domains/{domain}/config", expect=404)
 
 
-def test_configuration_of_no_driver_of_ours_is_kept_and_changes_nothing(cloud: Any) -> None:
-    """As Keystone keeps it: a driver nobody has, options of one that is not in use."""
-    domain = cloud.domain()
-    body = {"config": {"identity": {"driver": "magic"}, "ldap": {"url": "http://x"}}}
 def test_an_unfinished_configuration_is_kept(cloud: Any) -> None:
     """Options may come one by one; until they make a directory, the domain's users cannot be asked for."""
     domain = cloud.domain()
@@ -714,6 +710,10 @@ def test_an_unfinished_configuration_is_kept(cloud: Any) -> None:
     cloud.authenticate(cloud.password("anybody", "pw", {"id": domain}), expect=502)
 
 
+def test_configuration_of_no_driver_of_ours_is_kept_and_changes_nothing(cloud: Any) -> None:
+    """As Keystone keeps it: a driver nobody has, options of one that is not in use."""
+    domain = cloud.domain()
+    body = {"config": {"identity": {"driver": "magic"}, "ldap": {"url": "http://x"}}}
     cloud.call("PUT", f"/domains/{domain}/config", body, expect=201)
     user = cloud.user("in-the-database", domain_id=domain)
     found = cloud.call("GET", f"/users?domain_id={domain}", expect=200).json["users"]
