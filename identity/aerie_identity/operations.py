@@ -34,6 +34,7 @@ from aerie_identity.api import (
     trusts,
     users,
     versions,
+    websso,
 )
 from aerie_identity.db.store import OPERATORS
 from aerie_identity.schemas.application_credentials import ACCESS_RULE, APPLICATION_CREDENTIAL
@@ -164,6 +165,10 @@ def _federation() -> Iterator[Operation]:
     yield Operation("DELETE", one, protocols.delete, "identity:delete_protocol", write, status=204)
     yield Operation("GET", f"{one}/auth", federation.log_in, None, status=201)
     yield Operation("POST", f"{one}/auth", federation.log_in, None, status=201)
+    web = "/v3/auth/OS-FEDERATION"
+    yield Operation("GET", f"{web}/websso/{{protocol_id}}", websso.log_in, None)
+    yield Operation("GET", f"{web}/identity_providers/{{idp_id}}/protocols/{{protocol_id}}/websso", websso.log_in_by,
+                    None)
     yield Operation("GET", f"{base}/projects", federation.list_projects, "identity:get_auth_projects", rules.ANYBODY)
     yield Operation("GET", f"{base}/domains", federation.list_domains, "identity:get_auth_domains", rules.ANYBODY)
 

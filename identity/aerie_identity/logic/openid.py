@@ -168,7 +168,8 @@ def _choose(keys: list[_Key], kid: str | None, algorithm: str) -> _Key | None:
 # ------------------------------------------------------------------------------------------------------------ the wire
 
 
-def _check_address(url: str, settings: Settings) -> None:
+def check_address(url: str, settings: Settings) -> None:
+    """Refused unless it may be an address of an identity provider."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and settings.allow_http) or not parts.hostname:
         raise Refused(f"{url!r} is no address of an identity provider: it must be https")
@@ -186,11 +187,16 @@ def _manners(settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ask(url: str, settings: Settings, call: Callable[[], requests.Response]) -> dict[str, Any]:
-    _check_address(url, settings)
+def _ask(
+    url: str, settings: Settings, call: Callable[[], requests.Response], *, may_refuse: bool = False
+) -> dict[str, Any]:
+    """A JSON object. ServiceUnavailable for anything else; Refused where the identity provider may say no, and does."""
+    check_address(url, settings)
     try:
         with call() as reply:
             raw = reply.raw.read(_DOCUMENT_SIZE + 1, decode_content=True)
+            if may_refuse and 400 <= reply.status_code < 500:
+                raise Refused(f"{url} said {reply.status_code}: {raw[:200]!r}")
             if reply.status_code != 200 or len(raw) > _DOCUMENT_SIZE:
                 raise requests.RequestException(f"status {reply.status_code}, {len(raw)} bytes")
             found = orjson.loads(raw)
@@ -206,7 +212,7 @@ def post(url: str, form: dict[str, str], settings: Settings) -> dict[str, Any]:
     """Send a form as this cloud's client."""
     manners = _manners(settings)
     client = (settings.client_id or "", settings.client_secret or "")
-    return _ask(url, settings, lambda: requests.post(url, data=form, auth=client, **manners))
+    return _ask(url, settings, lambda: requests.post(url, data=form, auth=client, **manners), may_refuse=True)
 
 
 # -------------------------------------------------------------------------------------------------------- verification
@@ -241,14 +247,20 @@ def _verify(issuers: Issuers, settings: Settings, idp: IdentityProvider, token: 
     except jwt.InvalidTokenError:
         claims = _introspect(issuers, settings, idp, token)
     else:
-        claims = _verify_jwt(issuers, settings, idp, token, header)
+        audiences = settings.accepted if nonce is None else [str(settings.client_id)]
+        claims = _verify_jwt(issuers, settings, idp, token, header, audiences)
     if nonce is not None and claims.get("nonce") != nonce:
         raise Refused("the token was made for another login")
     return _with_userinfo(issuers, settings, claims, token) if settings.userinfo and nonce is None else claims
 
 
 def _verify_jwt(
-    issuers: Issuers, settings: Settings, idp: IdentityProvider, token: str, header: dict[str, Any]
+    issuers: Issuers,
+    settings: Settings,
+    idp: IdentityProvider,
+    token: str,
+    header: dict[str, Any],
+    audiences: list[str],
 ) -> Claims:
     algorithm = str(header.get("alg"))
     if algorithm not in settings.algorithms:
@@ -262,7 +274,7 @@ def _verify_jwt(
             raise Refused(f"the issuer {issuer!r} is not one of {idp.id}")
         key = issuers.key(issuer, settings, header.get("kid"), algorithm)
         claims: Claims = jwt.decode(
-            token, key.key, algorithms=[algorithm], audience=settings.accepted, issuer=issuer, leeway=settings.leeway,
+            token, key.key, algorithms=[algorithm], audience=audiences, issuer=issuer, leeway=settings.leeway,
             options={"require": ["exp", "iss", "sub", "aud"]},
         )  # fmt: skip
     except jwt.PyJWTError as e:

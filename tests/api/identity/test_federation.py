@@ -8,10 +8,13 @@ import datetime
 import hmac
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+import requests
 import sqlalchemy as sa
 from joserfc.jwk import ECKey, RSAKey
 
@@ -475,6 +478,56 @@ def test_a_user_can_be_linked_beforehand(cloud: Any, provider: Provider) -> None
     token = cloud.login("federation-manager", domain=domain)
     body["user"] = {"name": "mine", "domain_id": domain, "federated": federated}
     cloud.call("POST", "/users", body, token=token, expect=403)
+
+
+# ------------------------------------------------------------------------------------------------------ in the browser
+
+DASHBOARD = "https://dashboard.example.org/auth/websso/"
+TRUSTED = {**OPTIONS, ("federation", "trusted_dashboard"): [DASHBOARD]}
+
+
+def start(cloud: Any, path: str, origin: str | None = DASHBOARD, expect: int = 302) -> Any:
+    query = urlencode({"origin": origin}) if origin else ""
+    return cloud.call("GET", f"{path}?{query}", token=None, expect=expect)
+
+
+def come_back(cloud: Any, location: str, cookie: str, expect: int = 200) -> Any:
+    """The browser follows the identity provider's redirect."""
+    path = urlsplit(location)
+    address = f"{path.path.removeprefix('/v3')}?{path.query}"
+    return cloud.call("GET", address, token=None, headers={"Cookie": cookie} if cookie else {}, expect=expect)
+
+
+def test_a_login_in_the_browser(fresh: Any, provider: Provider) -> None:
+    cloud = fresh(TRUSTED)
+    idp, sub = trust(cloud, provider.issuer), somebody(provider)
+    base = "/auth/OS-FEDERATION"
+    for path in (f"{base}/websso/openid", f"{base}/identity_providers/{idp}/protocols/openid/websso"):
+        start(cloud, path, None, expect=400)
+        start(cloud, path, "https://evil.example.org/", expect=401)
+        begun = start(cloud, path)
+        asked = parse_qs(urlsplit(begun.headers["Location"]).query)
+        assert asked["redirect_uri"] == [f"http://localhost/v3{path}"] and asked["code_challenge_method"] == ["S256"]
+        set_cookie = begun.headers["Set-Cookie"]
+        assert "HttpOnly" in set_cookie and "SameSite=Lax" in set_cookie
+        cookie = set_cookie.partition(";")[0]
+        gone = requests.get(begun.headers["Location"], params={"login_hint": sub}, allow_redirects=False, timeout=10)
+        back = gone.headers["Location"]
+        come_back(cloud, back, "", expect=401)
+        come_back(cloud, back, "aerie_websso=forged", expect=401)
+        come_back(cloud, back.replace("state=", "state=x"), cookie, expect=401)
+        other = start(cloud, path).headers["Set-Cookie"].partition(";")[0]
+        come_back(cloud, back, other, expect=401)
+        page = come_back(cloud, back, cookie)
+        assert f'action="{DASHBOARD}" method="post"' in page.text and page.headers["Cache-Control"] == "no-store"
+        assert "form-action https://dashboard.example.org" in page.headers["Content-Security-Policy"]
+        (token,) = re.findall(r'name="token" value="([^"]+)"', page.text)
+        assert cloud.body(token)["user"]["name"] == f"{sub}-name" and "project" not in cloud.body(token)
+        come_back(cloud, back, cookie, expect=401)  # a code is good once
+        refused = {"error": "access_denied", "state": asked["state"][0]}
+        come_back(cloud, f"http://localhost/v3{path}?{urlencode(refused)}", cookie, expect=401)
+    trust(cloud, "https://second.example.org")
+    start(cloud, f"{base}/websso/openid", expect=400)
 
 
 # ------------------------------------------------------------------------------------------------------ keeping records

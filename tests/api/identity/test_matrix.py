@@ -102,7 +102,7 @@ class People:
             "mapping_id": lambda: self.federated(op, "mappings"),
             "idp_id": lambda: self.federated(op, "identity_providers"),
             "sp_id": lambda: self.federated(op, "service_providers"),
-            "protocol_id": lambda: self.protocol(op, params["idp_id"]),
+            "protocol_id": lambda: self.protocol(op, params["idp_id"]) if "idp_id" in params else "openid",
             "access": self.ec2_key,
             "tag": lambda: "t",
             "group": lambda: "ldap",
@@ -113,6 +113,8 @@ class People:
         self.connect(op, params)
         headers = {"X-Subject-Token": self.own()} if op.path == "/v3/auth/tokens" and op.method != "POST" else {}
         query = f"trustor_user_id={self.user}" if op.path == "/v3/OS-TRUST/trusts" and op.method == "GET" else ""
+        if "websso" in op.path:
+            query = "origin=http://not-trusted"
         return Attempt(params, query, self.body(op, params), headers)
 
     def domain_for(self, op: Operation) -> str:
