@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from aerie_common import service
 from aerie_common.cmd import db
+from aerie_common.cmd.all_in_one import AllInOne
 from aerie_common.service import DatabaseSpec
 
 DATABASES = [database for spec in service.services().values() for database in spec.databases]
@@ -54,3 +57,21 @@ def _shape(inspector: Any, table: str) -> dict[str, Any]:
             for f in inspector.get_foreign_keys(table)
         ),
     }
+
+
+def test_a_cloud_in_one_process_brings_older_databases_up_to_date(tmp_path: Path) -> None:
+    """Its directory may be of an earlier version of the program."""
+    state = tmp_path / "cloud"
+    state.mkdir()
+    for database in DATABASES:
+        made = db.alembic_config(database, f"sqlite:///{state / database.name}.sqlite")
+        command.upgrade(made, "0001")
+    cloud = AllInOne(state, any_port=True)
+    cloud.start()
+    try:
+        for database in DATABASES:
+            engine = sa.create_engine(f"sqlite:///{state / database.name}.sqlite")
+            assert set(database.tables().tables) <= set(sa.inspect(engine).get_table_names())
+            engine.dispose()
+    finally:
+        cloud.stop()

@@ -61,8 +61,8 @@ class AllInOne:
         for spec in specs.values():
             for database in spec.databases:
                 path = self.state_dir / f"{database.name}.sqlite"
-                if not path.exists():
-                    db.create(database, f"sqlite:///{path}")
+                bring = db.sync if path.exists() else db.create
+                bring(database, f"sqlite:///{path}")
         for spec, daemon in daemons:
             conf = self._conf(spec, daemon, service_password)
             began = time.monotonic()
