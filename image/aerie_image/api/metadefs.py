@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from aerie_common.errors import BadRequest, NotFound
 from aerie_common.fields import Resource, isoformat
 from aerie_common.http import Reply, Request
 from aerie_common.schema import to_bool
+from aerie_image import errors
 from aerie_image.db.metadefs import Definition
 from aerie_image.logic import metadefs
 from aerie_image.logic.metadefs import Whole
@@ -74,8 +76,20 @@ def list_(req: Request) -> Any:
 
 
 def show(req: Request, namespace: str) -> Any:
-    """Show a namespace with all it defines."""
-    return _whole(req, metadefs.show(req.svc, req.ctx, namespace))
+    """Show a namespace with all it defines; with `resource_type` under the names that properties have there."""
+    whole = metadefs.show(req.svc, req.ctx, namespace)
+    body, prefix = _whole(req, whole), _prefix(req, whole.definitions["resource_type"])
+    body["properties"] = {prefix + name: found for name, found in body["properties"].items()}
+    for found in body["objects"]:
+        found["properties"] = {prefix + name: inner for name, inner in found["properties"].items()}
+        found["required"] = [prefix + name for name in found["required"]]
+    return body
+
+
+def _prefix(req: Request, associations: Iterable[Definition]) -> str:
+    """What the names of properties begin with at the resource type that the caller asks for."""
+    wanted = req.query_one("resource_type")
+    return next((str(a.body.get("prefix") or "") for a in associations if a.name == wanted), "")
 
 
 def parts(sent: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -120,19 +134,41 @@ def lister(kind: str) -> Handler:
         found = metadefs.definitions(req.svc, req.ctx, namespace, kind)
         if kind == "property":
             return {"properties": {d.name: _show(kind, namespace, d) for d in found}}
-        shown = [_show(kind, namespace, d) for d in found]
         if kind == "resource_type":
-            return {"resource_type_associations": shown}
+            return {"resource_type_associations": [_show(kind, namespace, d) for d in found]}
+        page, more = _page(req, found)
         place = f"{ROOT}/{quote(namespace)}/{_PLACES[kind]}"
-        return {_PLACES[kind]: shown, "first": place, "schema": f"/v2/schemas/metadefs/{_PLACES[kind]}"}
+        body = {_PLACES[kind]: [_show(kind, namespace, d) for d in page], "first": place}
+        if more:
+            body["next"] = f"{place}?{urlencode({'limit': len(page), 'marker': page[-1].name})}"
+        return {**body, "schema": f"/v2/schemas/metadefs/{_PLACES[kind]}"}
 
     return _named(handler, f"List the {NOUNS[kind].plural} of a namespace.")
 
 
+def _page(req: Request, found: list[Definition]) -> tuple[list[Definition], bool]:
+    """The definitions behind the marker, as many as were asked for; and whether there are more."""
+    marker, limit = req.query_one("marker"), req.query_one("limit")
+    if limit is not None and not limit.isdecimal():
+        raise BadRequest("limit param must be an integer")
+    names = [d.name for d in found]
+    if marker is not None and marker not in names:
+        raise NotFound(f"There is no {marker} to go on after.")
+    first = 0 if marker is None else names.index(marker) + 1
+    end = len(found) if limit is None else first + int(limit)
+    return found[first:end], limit not in (None, "0") and end < len(found)
+
+
 def shower(kind: str) -> Handler:
     def handler(req: Request, namespace: str, name: str) -> Any:
-        found = metadefs.definition(req.svc, req.ctx, namespace, kind, name)
-        return _show(kind, namespace, found)
+        prefix = ""
+        if kind == "property" and req.query_one("resource_type"):
+            prefix = _prefix(req, metadefs.definitions(req.svc, req.ctx, namespace, "resource_type"))
+            if not name.startswith(prefix):
+                raise errors.DefinitionNotFound(kind=kind, name=name, namespace=namespace)
+        found = metadefs.definition(req.svc, req.ctx, namespace, kind, name.removeprefix(prefix))
+        shown = _show(kind, namespace, found)
+        return {**shown, "name": prefix + found.name}
 
     return _named(handler, f"Show one of the {NOUNS[kind].plural} of a namespace.")
 

@@ -138,3 +138,31 @@ SCHEMAS = "namespace namespaces object objects property properties tag tags reso
 def test_schemas(api: Api, admin: Caller, name: str) -> None:
     shown = api.call("GET", f"/v2/schemas/metadefs/{name}", by=admin, expect=200).json
     assert shown["name"] == name.replace("resource_type", "resource_type_association") and shown["properties"]
+
+
+def test_names_as_they_are_at_a_resource_type(api: Api, admin: Caller) -> None:
+    """What forms put before the names of properties: another prefix for flavors than for images."""
+    size = {"title": "Size", "type": "integer"}
+    types = [{"name": "OS::Nova::Flavor", "prefix": "hw:"}, {"name": "OS::Glance::Image", "prefix": "hw_"}]
+    box = {"name": "box", "required": ["size"], "properties": {"size": size}}
+    make(api, admin, properties={"size": size}, objects=[box], resource_type_associations=types)
+    for kind, prefix in (("OS::Nova::Flavor", "hw:"), ("OS::Glance::Image", "hw_"), ("OS::Nova::Server", "")):
+        shown = api.call("GET", f"{ROOT}/OS::Test?resource_type={kind}", by=admin, expect=200).json
+        assert list(shown["properties"]) == [f"{prefix}size"]
+        assert (list(shown["objects"][0]["properties"]), shown["objects"][0]["required"]) == ([f"{prefix}size"],) * 2
+        one = f"{ROOT}/OS::Test/properties/{prefix}size?resource_type={kind}"
+        assert api.call("GET", one, by=admin, expect=200).json["name"] == f"{prefix}size"
+    api.call("GET", f"{ROOT}/OS::Test/properties/size?resource_type=OS::Nova::Flavor", by=admin, expect=404)
+
+
+def test_objects_and_tags_page_by_page(api: Api, admin: Caller) -> None:
+    make(api, admin, tags=[{"name": f"t{n}"} for n in range(5)], objects=[{"name": f"o{n}"} for n in range(5)])
+    for place, letter in (("tags", "t"), ("objects", "o")):
+        path, names = f"{ROOT}/OS::Test/{place}?limit=2", []
+        while path:
+            body = api.call("GET", path, by=admin, expect=200).json
+            names += [found["name"] for found in body[place]]
+            path = body.get("next")
+        assert names == [f"{letter}{n}" for n in range(5)]
+        api.call("GET", f"{ROOT}/OS::Test/{place}?limit=x", by=admin, expect=400)
+        api.call("GET", f"{ROOT}/OS::Test/{place}?marker=none", by=admin, expect=404)
