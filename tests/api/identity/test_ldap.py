@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +27,6 @@ from aerie_identity.drivers.ldap_directory import LdapDirectory
 from aerie_identity.drivers.ldap_options import LdapOptions
 from aerie_identity.logic import directories
 from aerie_identity.logic.domain_config import DEFAULTS
-from servers import free_port
 from slapd import GROUPS, PEOPLE, READER, Slapd, person
 
 NUMBERS = itertools.count(1)
@@ -252,10 +252,12 @@ def test_names_move_between_users(cloud: Any, slapd: Slapd) -> None:
 
 
 def test_referrals_are_not_followed(cloud: Any, slapd: Slapd) -> None:
-    """An address that nobody must call stands in the tree; nothing listens there, so following it would fail."""
+    """An address that nobody must call stands in the tree."""
     base = f"ou=Refer{next(NUMBERS)},{PEOPLE}"
     slapd.add(base, {"objectClass": "organizationalUnit", "ou": base.split(",")[0][3:]})
-    elsewhere = f"ldap://127.0.0.1:{free_port()}/{PEOPLE}"
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    elsewhere = f"ldap://127.0.0.1:{listener.getsockname()[1]}/{PEOPLE}"
     slapd.add(
         f"cn=away,{base}",
         {"objectClass": ["referral", "extensibleObject"], "cn": "away", "ref": elsewhere},
@@ -265,6 +267,8 @@ def test_referrals_are_not_followed(cloud: Any, slapd: Slapd) -> None:
     domain = directory_domain(cloud, slapd, user_tree_dn=base, query_scope="sub", chase_referrals=True)
     assert names(cloud.call("GET", f"/users?domain_id={domain}", expect=200)) == ["here"]
     login(cloud, "here", "pw", domain, 201)
+    with listener, pytest.raises(BlockingIOError):
+        listener.accept()
 
 
 def test_query_scope(cloud: Any, slapd: Slapd) -> None:
