@@ -24,11 +24,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import orjson
+import pymysql
 import sqlalchemy as sa
 from oslo_db import api as oslo_db_api
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import exc_filters
 from pymysql.constants import SERVER_STATUS
+from pymysql.protocol import FieldDescriptorPacket, MysqlPacket
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 
@@ -332,6 +334,7 @@ def _make_engine(url: sa.URL, arguments: dict[str, Any]) -> sa.Engine:
         event.listen(engine, "begin", _sqlite_begin)
     else:
         if backend == "mysql":
+            event.listen(engine, "do_connect", _mysql_open)
             event.listen(engine, "connect", _mysql_connect)
             event.listen(engine, "begin", _mysql_begin)
             engine.dialect.do_rollback = _mysql_rollback  # type: ignore[method-assign]
@@ -352,6 +355,24 @@ def _sqlite_connect(dbapi_connection: sqlite3.Connection, record: Any) -> None:
 
 def _sqlite_begin(conn: sa.Connection) -> None:
     conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get("aerie_write") else "BEGIN")
+
+
+@functools.lru_cache(4096)
+def _column(data: bytes, encoding: str) -> FieldDescriptorPacket:
+    return FieldDescriptorPacket(data, encoding)
+
+
+class _Remembering(pymysql.connections.Connection):
+    """Reads what each column of a result is called but once: the same statements come again and again, and parsing
+    that costs more than parsing a few rows."""
+
+    def _read_packet(self, packet_type: Any = MysqlPacket) -> Any:
+        kind: Any = _column if packet_type is FieldDescriptorPacket else packet_type
+        return super()._read_packet(kind)  # type: ignore[no-untyped-call]
+
+
+def _mysql_open(dialect: sa.Dialect, record: Any, arguments: Any, options: Any) -> Any:
+    return _Remembering(*arguments, **options)
 
 
 def _mysql_connect(dbapi_connection: Any, record: Any) -> None:
