@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import platform
 import secrets
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -118,9 +119,10 @@ class Slapd(Server):
             "-d",
             "0",
         ]
+        machine = platform.machine().replace("_", "-")
         if APPARMOR.exists() and APPARMOR.read_text().startswith("Y"):
             # Debian's profile goes with the program's path and knows no other directories than the machine's.
-            return [str(next(path for path in Path("/").glob("lib*/ld-linux*.so.*"))), *command]
+            return [str(next(path for path in Path("/").glob(f"lib*/ld-linux-{machine}.so.*"))), *command]
         return command
 
     def ready(self) -> bool:
