@@ -33,6 +33,7 @@ from aerie_image.schemas.images import BASE, READ_ONLY, RESERVED_PREFIX
 PAGE, PIECE = 100, 1 << 20
 CONNECT_SECONDS, SILENCE_SECONDS = 10, 300
 SHOW_SECONDS = 0.5
+END_SECONDS = 10.0
 COLUMNS = ("name", "owner", "visibility", "protected", "os_hidden", "min_disk", "min_ram")
 FORMATS = ("disk_format", "container_format")
 OPENRC = ("OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_NAME", "OS_USER_DOMAIN_NAME", "OS_PROJECT_DOMAIN_NAME")
@@ -260,14 +261,22 @@ class Replication:
         return found
 
     def _copy(self, image: Image) -> None:
-        troubles = []
+        troubles: list[str] = []
         for store, location in self._places(image):
+            if troubles:
+                self._await_end(image)
             try:
                 self._send(image, store, location)
                 return
             except Trouble as e:
                 troubles.append(f"from {store.name}: {e}")
         raise Trouble("; ".join(troubles))
+
+    def _await_end(self, image: Image) -> None:
+        """Until the other host has noticed that an upload broke off."""
+        end = time.monotonic() + END_SECONDS
+        while (self._target.image(image.id) or {}).get("status") == "saving" and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _send(self, image: Image, store: Any, location: str) -> None:
         """Send the data, the last piece only once all of it is known to be right."""

@@ -12,6 +12,7 @@ import pytest
 
 from aerie_image import commands, replication
 from image_hosts import PASSWORD, IdentityHost, ImageHost, Person
+from servers import wait_for
 
 MIB = 1 << 20
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
@@ -79,6 +80,11 @@ def seen(by: Person, host: ImageHost, image_id: str) -> dict[str, Any]:
 
 def stored(host: ImageHost, image_id: str) -> Path:
     return Path(host.conf.file.filesystem_store_datadir) / image_id
+
+
+def queued(by: Person, host: ImageHost, image_id: str) -> None:
+    """The image has no data, once the host has noticed that the upload broke off."""
+    wait_for("the end of the upload", lambda: by.image(host, image_id)["status"] == "queued", 10)
 
 
 def test_all_of_an_image_is_copied_and_nothing_twice(replicate: Replicate, admin: Person, demo: Person) -> None:
@@ -155,7 +161,7 @@ def test_a_copy_that_broke_off_is_taken_up(
     monkeypatch.setattr(FileStore, "read", breaks)
     assert "1 copied" in replicate(code=1) and "the disk is gone" in replicate.err
     assert admin.image(replicate.there, fine)["status"] == "active"
-    assert admin.image(replicate.there, image_id)["status"] == "queued"
+    queued(admin, replicate.there, image_id)
     monkeypatch.undo()
     assert "1 copied" in replicate()
     assert seen(admin, replicate.here, image_id) == seen(admin, replicate.there, image_id)
@@ -166,7 +172,8 @@ def test_damaged_data_is_not_spread(replicate: Replicate, admin: Person, demo: P
     with stored(replicate.here, image_id).open("r+b") as file:
         file.write(b"rot")
     replicate(code=1)
-    assert "damaged" in replicate.err and admin.image(replicate.there, image_id)["status"] == "queued"
+    assert "damaged" in replicate.err
+    queued(admin, replicate.there, image_id)
     assert commands.scrub(replicate.here.conf, []) == 1 and commands.scrub(replicate.there.conf, []) == 0
 
 
@@ -208,3 +215,19 @@ def test_what_cannot_be_replicated_is_told(
     monkeypatch.setenv("OS_USERNAME", "admin")
     monkeypatch.setenv("OS_PROJECT_NAME", "admin")
     assert "1 copied" in replicate(public)
+
+
+def test_another_store_helps_out(replicate: Replicate, admin: Person, demo: Person) -> None:
+    """Where one copy here is damaged, a good one is sent."""
+    here = replicate.here
+    here.stop()
+    here.set("enabled_backends", {"file": "file", "copies": "file"})
+    here.start()
+    image_id = make(demo, here)
+    body = {"method": {"name": "copy-image"}, "stores": ["copies"]}
+    demo.call("POST", f"{here.url}/v2/images/{image_id}/import", 202, json=body)
+    wait_for("the copy", lambda: demo.image(here, image_id)["stores"] == "copies,file", 20)
+    with stored(here, image_id).open("r+b") as file:
+        file.write(b"rot")
+    assert "1 copied" in replicate()
+    assert admin.call("GET", f"{replicate.there.url}/v2/images/{image_id}/file", 200).content == DATA
