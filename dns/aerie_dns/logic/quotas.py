@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from aerie_common.db import retried
+from aerie_common.db import Id, retried
+from aerie_common.errors import BadRequest
 from aerie_dns.container import Dns
 from aerie_dns.db import nouns as db
 from aerie_dns.db.rows import Connection
@@ -26,6 +27,8 @@ def show(svc: Dns, project_id: str | None) -> dict[str, int]:
 @retried
 def update(svc: Dns, project_id: str, values: dict[str, int]) -> dict[str, int]:
     """Set some limits; returns all."""
+    if len(project_id) > (Id.length or 0):
+        raise BadRequest(f"'{project_id[:40]}...' is not a project's id.")
     with svc.db.write() as conn:
         for resource, limit in values.items():
             db.set_quota(conn, project_id, resource, limit)

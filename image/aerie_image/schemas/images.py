@@ -48,7 +48,7 @@ IMAGE = Resource(
               doc="Algorithm to calculate the os_hash_value"),
         Field("os_hash_value", schema.string(max=128, nullable=True), filter=True,
               doc="Hexdigest of the image contents using the algorithm specified by the os_hash_algo"),
-        Field("owner", schema.string(max=255, nullable=True), create=True, update=True, filter=True, sort=True,
+        Field("owner", schema.string(max=64, nullable=True), create=True, update=True, filter=True, sort=True,
               doc="Owner of the image"),
         Field("size", schema.integer(nullable=True), filter=True, sort=True, doc="Size of image file in bytes"),
         Field("virtual_size", schema.integer(nullable=True), sort=True, doc="Virtual size of image in bytes"),

@@ -11,7 +11,7 @@ MEMBER = Resource(
     "members",
     [
         # Nothing changes the member; clients repeat it.
-        Field("member", schema.string(1, 255), create="required", update=True),
+        Field("member", schema.string(1, 64), create="required", update=True),
         Field("image_id", schema.string()),
         Field("status", schema.enum(*STATUSES), update="required"),
         Field("created_at", schema.string(format="date-time", nullable=True)),

@@ -8,8 +8,8 @@ from typing import Any
 from aerie_common.http import Request
 from aerie_network.api import extensions as known
 from aerie_network.errors import ExtensionNotFound, NetworkNotFound
+from aerie_network.logic import guard, topologies
 from aerie_network.logic import misc as logic
-from aerie_network.logic import topologies
 
 # ------------------------------------------------------------------------------------------------------ versions
 
@@ -50,6 +50,7 @@ def list_quotas(req: Request) -> dict[str, Any]:
 
 
 def _check_project(req: Request, project_id: str) -> None:
+    guard.check_project_id(project_id)
     req.enforce({"project_id": project_id, "tenant_id": project_id})
 
 
@@ -75,6 +76,7 @@ def quota_details(req: Request, project_id: str) -> dict[str, Any]:
 
 def update_quota(req: Request, project_id: str) -> dict[str, Any]:
     """Give a project a quota of its own."""
+    guard.check_project_id(project_id)
     manners = ("project_id", "tenant_id", "force", "check_limit")
     sent = {name: int(value) for name, value in req.body["quota"].items() if name not in manners}
     return {"quota": logic.set_quota(req.svc, req.ctx, project_id, sent)}
@@ -145,6 +147,7 @@ def service_providers(req: Request) -> dict[str, Any]:
 def _whose(req: Request, project_id: str) -> str:
     """The project that is meant: the caller's own, unless an administrator names another."""
     wanted = req.ctx.project_id or "" if project_id in ("None", "null", "") else project_id
+    guard.check_project_id(wanted)
     req.enforce({"project_id": wanted, "tenant_id": wanted})
     return wanted
 

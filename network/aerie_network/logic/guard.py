@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from aerie_common.context import Context, admin_context
+from aerie_common.db import Id
 from aerie_common.fields import Resource
 from aerie_network.container import NetworkService
-from aerie_network.errors import AdminRequired, RevisionNumberConstraintFailed
+from aerie_network.errors import AdminRequired, InvalidInput, RevisionNumberConstraintFailed
 from aerie_network.logic.work import privileged
 
 EVERYTHING = admin_context("req-internal")
@@ -43,6 +44,12 @@ def check_fields(
             if plain == default or (plain is None and name not in resource.defaults()):
                 continue
         svc.policy.check(ctx, field.policy, target)
+
+
+def check_project_id(project_id: str) -> None:
+    """A project named in a path or a query is made nothing for when it cannot be one. InvalidInput."""
+    if len(project_id) > (Id.length or 0):
+        raise InvalidInput(error_message=f"'{project_id[:40]}...' is not a project's id")
 
 
 def owner(ctx: Context, sent: dict[str, Any]) -> str:

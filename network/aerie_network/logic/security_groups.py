@@ -90,6 +90,7 @@ def touch(svc: NetworkService, ctx: Context, project_id: str | None = None) -> N
     wanted = project_id or ctx.project_id or ""
     if not wanted:
         return
+    guard.check_project_id(wanted)
     with svc.db.read() as conn:
         if db.default_id(conn, wanted) is not None:
             return

@@ -48,8 +48,8 @@ def identity() -> list[Field]:
 
 def owner() -> list[Field]:
     return [
-        Field("tenant_id", schema.string(), create=True, read="project_id", filter=True, sort=True),
-        Field("project_id", schema.string(), create=True, filter=True, sort=True),
+        Field("tenant_id", schema.string(max=64), create=True, read="project_id", filter=True, sort=True),
+        Field("project_id", schema.string(max=64), create=True, filter=True, sort=True),
     ]
 
 
