@@ -5,6 +5,7 @@ Run by the system's Python, which has Swift: `python3 swift_process.py DIRECTORY
 {account,container,object,proxy}-server.conf, whose bind_port says where each listens. All end when one does.
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from swift.common import utils
 from swift.common.ring import RingBuilder
 
+PR_SET_PDEATHSIG = 1
 KINDS = ("account", "container", "object", "proxy")
 
 
@@ -34,6 +36,7 @@ def main(directory: Path) -> None:
         ring.get_ring().save(str(directory / f"{kind}.ring.gz"))
     for kind in KINDS:
         if os.fork() == 0:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # as the parent does with the test run
             serve(kind, confs[kind])
             os._exit(1)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # the children are ended with the process group
