@@ -27,6 +27,7 @@ from aerie_identity.drivers.ldap_directory import LdapDirectory
 from aerie_identity.drivers.ldap_options import LdapOptions
 from aerie_identity.logic import directories
 from aerie_identity.logic.domain_config import DEFAULTS
+from servers import free_port
 from slapd import GROUPS, PEOPLE, READER, Slapd, person
 
 NUMBERS = itertools.count(1)
@@ -792,3 +793,41 @@ def test_domains_go_with_their_copies(cloud: Any, slapd: Slapd) -> None:
     cloud.call("DELETE", f"/domains/{domain}", expect=204)
     login(cloud, name, "pw", domain, 401)
     slapd.delete(f"uid={name},{PEOPLE}")
+
+
+def test_trees_that_do_not_exist_are_empty(cloud: Any, slapd: Slapd) -> None:
+    """Many a directory has no groups; that keeps nobody from logging in."""
+    name = unique("victor")
+    slapd.user(name)
+    groupless = directory_domain(cloud, slapd, group_tree_dn=f"ou=Nowhere,{PEOPLE}")
+    login(cloud, name, "pw", groupless, 201)
+    assert cloud.call("GET", f"/groups?domain_id={groupless}", expect=200).json["groups"] == []
+    userless = directory_domain(cloud, slapd, user_tree_dn=f"ou=Nowhere,{PEOPLE}")
+    login(cloud, name, "pw", userless, 401)
+    assert cloud.call("GET", f"/users?domain_id={userless}", expect=200).json["users"] == []
+
+
+def test_further_attributes(cloud: Any, slapd: Slapd) -> None:
+    name, project = unique("wendy"), cloud.project()
+    slapd.user(name, title="Engineer", employeeNumber=project, description="hidden")
+    domain = directory_domain(
+        cloud, slapd, user_additional_attribute_mapping=["title:job"], user_attribute_ignore=["description"],
+        user_default_project_id_attribute="employeeNumber",
+    )  # fmt: skip
+    found = named(cloud, "user", name, domain)
+    assert (found["job"], found["default_project_id"]) == ("Engineer", project) and "description" not in found
+    cloud.grant("member", f"projects/{project}", found["id"])
+    body = cloud.authenticate(cloud.password(name, "pw", {"id": domain}), expect=201).json["token"]
+    assert body["project"]["id"] == project
+
+
+def test_a_changed_address_counts_at_once(cloud: Any, slapd: Slapd) -> None:
+    name = unique("xaver")
+    slapd.user(name)
+    domain = directory_domain(cloud, slapd)
+    login(cloud, name, "pw", domain, 201)
+    url = f"/domains/{domain}/config/ldap/url"
+    cloud.call("PATCH", url, {"config": {"url": f"ldap://127.0.0.1:{free_port()}"}}, expect=200)
+    login(cloud, name, "pw", domain, 503)
+    cloud.call("PATCH", url, {"config": {"url": slapd.url}}, expect=200)
+    login(cloud, name, "pw", domain, 201)
