@@ -93,12 +93,15 @@ def login(domain: str, user: str, password: str) -> Login:
         "password": {"user": {"name": user, "domain": {"name": domain}, "password": password}},
     }
     first = _issue(identity, None)
-    if first.project_id:
-        return first
-    projects = Cloud(first.token).projects()
+    return first if first.project_id else enter(first.token)
+
+
+def enter(unscoped: str) -> Login:
+    """From an unscoped token to one in the first project the user may use."""
+    projects = Cloud(unscoped).projects()
     if not projects:
         raise CloudError(403, "This user has no role in any project. Ask an administrator for one.")
-    return switch(first.token, projects[0]["id"])
+    return switch(unscoped, projects[0]["id"])
 
 
 def switch(token: str, project_id: str) -> Login:

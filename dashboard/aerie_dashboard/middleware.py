@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from aerie_dashboard.cloud import Cloud, CloudError
 
 View = Callable[[HttpRequest], HttpResponse]
-OPEN_PATHS = ("/login", "/healthcheck", "/static/")
+OPEN_PATHS = ("/login", "/auth/websso/", "/healthcheck", "/static/")
 
 
 def security_headers(get_response: View) -> View:

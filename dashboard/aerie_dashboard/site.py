@@ -66,6 +66,8 @@ def configure(conf: cfg.ConfigOpts) -> None:
         AERIE_AUTH_URL=conf.keystone_authtoken.auth_url.rstrip("/"),
         AERIE_REGION=conf.region_name,
         AERIE_DEFAULT_DOMAIN=options.default_domain,
+        AERIE_WEBSSO_URL=options.websso_url,
+        AERIE_WEBSSO_LABEL=options.websso_label,
     )
     django.setup()
 

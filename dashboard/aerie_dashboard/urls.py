@@ -7,6 +7,7 @@ from aerie_dashboard.views import dns, images, login, networks, overview, server
 
 urlpatterns = [
     path("login", login.login),
+    path("auth/websso/", login.websso),
     path("logout", login.logout),
     path("project", login.project),
     path("", overview.overview),

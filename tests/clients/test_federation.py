@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,9 +19,13 @@ from keystoneauth1 import exceptions, session
 from keystoneauth1.identity import v3
 
 from aerie_common.cmd.all_in_one import AllInOne
-from commandline import OpenStack, Session
+from commandline import OpenStack, Session, wait
 from oidc_provider import CLIENT, SECRET, Provider
+from servers import free_port
 
+from .test_dashboard import Browser, answers
+
+DASHBOARD = free_port()
 CLAIMS = {"preferred_username": "carol", "groups": ["engineers", "others"]}
 RULES = [
     {
@@ -44,7 +50,10 @@ def provider() -> Iterator[Provider]:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AllInOne]:
     """A cloud that trusts the provider."""
-    options = {("oidc", "client_id"): CLIENT, ("oidc", "client_secret"): SECRET, ("oidc", "allow_http"): True}
+    options = {
+        ("oidc", "client_id"): CLIENT, ("oidc", "client_secret"): SECRET, ("oidc", "allow_http"): True,
+        ("federation", "trusted_dashboard"): [f"http://127.0.0.1:{DASHBOARD}/auth/websso/"],
+    }  # fmt: skip
     running = AllInOne(tmp_path_factory.mktemp("federated"), any_port=True, overrides={"identity": options})
     try:
         running.start()
@@ -162,3 +171,38 @@ def test_the_command_with_oauth2_client_credentials(cloud: AllInOne, clouds: Pat
         assert "401" in wrong.refused("network", "list")
     demo("application", "credential", "delete", made[key])
     assert requests.get(f"{cloud.auth_url}/auth/projects", headers=bearer, timeout=10).status_code == 401
+
+
+@pytest.fixture
+def site(cloud: AllInOne, clouds: Path, tmp_path: Path) -> Iterator[str]:
+    """A dashboard that offers logins by the provider."""
+    way = f"{cloud.auth_url}/auth/OS-FEDERATION/identity_providers/corp/protocols/openid/websso"
+    (tmp_path / "dashboard.conf").write_text(
+        f"[api]\nlisten = 127.0.0.1\nport = {DASHBOARD}\n[keystone_authtoken]\nauth_url = {cloud.auth_url}\n"
+        f"[dashboard]\nsecret_key = test\nwebsso_url = {way}\nwebsso_label = Log in at Corp\n"
+    )
+    command = [str(Path(sys.executable).with_name("aerie")), "run", "dashboard", "--config-dir", str(tmp_path)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait("the dashboard listens", lambda: answers(f"http://127.0.0.1:{DASHBOARD}/healthcheck"), 30)
+        yield f"http://127.0.0.1:{DASHBOARD}"
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_the_browser_logs_in_at_the_provider(site: str, tmp_path: Path) -> None:
+    browser = Browser(tmp_path / "chromium")
+    try:
+        browser.get(site)
+        browser.click("Log in at Corp")
+        wait("the dashboard", lambda: browser.current_url == f"{site}/", 15)
+        assert "carol" in browser.text() and "engineering" in browser.text()
+        assert browser.complaints() == []
+    finally:
+        browser.quit()
+    for sender in ({}, {"Origin": "https://evil.example.org"}, {"Origin": "null"}):
+        reply = requests.post(f"{site}/auth/websso/", data={"token": "x"}, headers=sender, timeout=10)
+        assert reply.status_code == 403 and "did not come from where it should" in reply.text

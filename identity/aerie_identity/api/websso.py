@@ -69,7 +69,7 @@ def _page(req: Request, origin: str, token: str) -> Reply:
     text = _PAGE.format(origin=html.escape(origin), token=html.escape(token), nonce=nonce)
     policy = f"default-src 'none'; script-src 'nonce-{nonce}'; form-action {parts.scheme}://{parts.netloc}"
     headers = [
-        ("Cache-Control", "no-store"), ("Content-Security-Policy", policy), ("Referrer-Policy", "no-referrer"),
+        ("Cache-Control", "no-store"), ("Content-Security-Policy", policy), ("Referrer-Policy", "origin"),
         ("X-Content-Type-Options", "nosniff"), _cookie(req, "", 0),
     ]  # fmt: skip
     return Reply(body=text.encode(), content_type="text/html; charset=utf-8", headers=headers)
