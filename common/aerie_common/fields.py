@@ -24,17 +24,17 @@ _MISSING = object()
 
 def isoformat(value: datetime.datetime | None) -> str | None:
     """`2026-11-20T10:00:00Z`: the form of Nova, Neutron and Glance."""
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ") if value is not None else None
+    return f"{value.replace(tzinfo=None).isoformat(timespec='seconds')}Z" if value is not None else None
 
 
 def isoformat_micros(value: datetime.datetime | None) -> str | None:
     """`2026-11-20T10:00:00.123456Z`: the form of Keystone's tokens."""
-    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if value is not None else None
+    return f"{value.replace(tzinfo=None).isoformat(timespec='microseconds')}Z" if value is not None else None
 
 
 def isoformat_plain_micros(value: datetime.datetime | None) -> str | None:
     """`2026-11-20T10:00:00.000000` without zone: the form of Designate and of Nova's older bodies."""
-    return value.strftime("%Y-%m-%dT%H:%M:%S.%f") if value is not None else None
+    return value.replace(tzinfo=None).isoformat(timespec="microseconds") if value is not None else None
 
 
 @dataclass(frozen=True)

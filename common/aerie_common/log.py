@@ -20,6 +20,8 @@ _SECRET = re.compile(
     r"""\s*[:=]\s*["']?)([^"'\s,}&]+)""",
     re.IGNORECASE,
 )
+_HINTS = ("pass", "secret", "_token", "-token", "signature")
+"""Each word that _SECRET knows holds one of them. Most lines hold none, and looking for words costs less."""
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]+:)[^@\s]+@")
 
 
@@ -30,7 +32,8 @@ def mask(text: str) -> str:
     """The text with values of passwords, tokens and secrets replaced by ***."""
     if "://" in text:
         text = _URL_PASSWORD.sub(r"\1***@", text)
-    return _SECRET.sub(r"\1***", text)
+    small = text.lower()
+    return _SECRET.sub(r"\1***", text) if any(hint in small for hint in _HINTS) else text
 
 
 class _Formatter(logging.Formatter):
@@ -40,7 +43,8 @@ class _Formatter(logging.Formatter):
         return mask(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return super().formatMessage(record).translate(_CONTROL)
+        line = super().formatMessage(record)
+        return line if line.isprintable() else line.translate(_CONTROL)
 
 
 _QUIET = (

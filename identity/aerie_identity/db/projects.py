@@ -45,12 +45,17 @@ def page(
     return found, tags(conn, [row.id for row in found.rows])
 
 
+_TAGS_OF = (
+    sa.select(t.project_tags).where(_tags.project_id.in_(sa.bindparam("ids", expanding=True))).order_by(_tags.name)
+)
+"""Built once: building costs more than running it."""
+
+
 def tags(conn: sa.Connection, ids: Sequence[str]) -> Tags:
     if not ids:
         return {}
     found: Tags = {}
-    query = sa.select(t.project_tags).where(_tags.project_id.in_(ids)).order_by(_tags.name)
-    for project_id, name in conn.execute(query):
+    for project_id, name in conn.execute(_TAGS_OF, {"ids": ids}):
         found.setdefault(project_id, []).append(name)
     return found
 
