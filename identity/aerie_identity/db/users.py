@@ -68,8 +68,10 @@ def add_member(conn: sa.Connection, user_id: str, group_id: str) -> bool:
 
 
 def delete_member(conn: sa.Connection, user_id: str, group_id: str) -> bool:
+    """Take a user out of a group; one whom an identity provider put there, until the next login."""
     query = sa.delete(t.memberships).where(_m.user_id == user_id, _m.group_id == group_id)
-    return bool(conn.execute(query).rowcount)
+    lent = sa.delete(t.expiring_memberships).where(_e.user_id == user_id, _e.group_id == group_id)
+    return bool(conn.execute(query).rowcount + conn.execute(lent).rowcount)
 
 
 def is_member(conn: sa.Connection, user_id: str, group_id: str) -> bool:

@@ -31,13 +31,16 @@ class Federations:
 
     @classmethod
     def load(cls, conn: sa.Connection) -> Federations:
-        providers = identity_providers.fill(conn, IDENTITY_PROVIDERS.all(conn))
-        offered = SERVICE_PROVIDERS.all(conn, t.service_providers.c.enabled.is_(True))
+        found = SERVICE_PROVIDERS.all(conn, t.service_providers.c.enabled.is_(True))
+        offered = [{"id": row.id, "auth_url": row.auth_url, "sp_url": row.sp_url} for row in found]
+        providers = IDENTITY_PROVIDERS.all(conn)
+        if not providers:
+            return cls({}, {}, {}, offered)
         return cls(
-            {row.id: row for row in providers},
+            {row.id: row for row in identity_providers.fill(conn, providers)},
             {(row.idp_id, row.id): row for row in PROTOCOLS.all(conn)},
             {row.id: row for row in MAPPINGS.all(conn)},
-            [{"id": row.id, "auth_url": row.auth_url, "sp_url": row.sp_url} for row in offered],
+            offered,
         )
 
     @property

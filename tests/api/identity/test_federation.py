@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -17,9 +18,13 @@ import pytest
 import requests
 import sqlalchemy as sa
 from joserfc.jwk import ECKey, RSAKey
+from oslo_config import cfg
 
+from aerie_common import config
 from aerie_common.db import utcnow
+from aerie_identity.daemons import SPEC
 from aerie_identity.db import tables as t
+from aerie_identity.logic.openid import OpenId
 from oidc_provider import CLIENT, SECRET, Provider
 
 from .conftest import Cloud, make
@@ -166,6 +171,11 @@ def test_groups_come_and_go_with_logins(cloud: Any, provider: Provider) -> None:
     lines = cloud.call("GET", f"/role_assignments?effective&user.id={user}").json["role_assignments"]
     assert {line["scope"]["project"]["id"] for line in lines} == {project}
     log_in(cloud, idp, provider.token(sub, roles={"list": ["no-such-group"]}))
+    assert not cloud.valid(scoped) and cloud.valid(token)
+    cloud.call("DELETE", f"/groups/{group}/users/{user}", expect=404)
+    log_in(cloud, idp, provider.token(sub, roles={"list": [name]}))
+    scoped = cloud.rescope(token, {"project": {"id": project}}, expect=201).headers["X-Subject-Token"]
+    cloud.call("DELETE", f"/groups/{group}/users/{user}", expect=204)
     assert not cloud.valid(scoped) and cloud.valid(token)
     cloud.rescope(token, {"project": {"id": project}}, expect=401)
 
@@ -422,14 +432,17 @@ def test_introspection_and_userinfo(fresh: Any, provider: Provider) -> None:
     assert log_in(cloud, idp, provider.token(sub)).json["token"]["user"]["name"] == f"{sub}-nick"
 
 
-def test_options_of_one_identity_provider(fresh: Any, provider: Provider) -> None:
-    cloud = fresh({**OPTIONS, ("oidc", "client_id"): "nobody"})
-    idp = trust(cloud, provider.issuer)
-    log_in(cloud, idp, provider.token("x", preferred_username="x"), expect=401)
-    cloud.svc.openid.settings(idp)  # registers the group
-    cloud.svc.conf.set_override("client_id", CLIENT, group=f"oidc_{idp}")
-    cloud.svc.openid._settings.clear()
-    log_in(cloud, idp, provider.token("x", preferred_username="x"))
+def test_options_of_one_identity_provider(tmp_path: Path) -> None:
+    path = tmp_path / "identity.conf"
+    path.write_text("[oidc]\nclient_id = all\nalgorithms = RS256\n[oidc_corp]\nclient_id = one\nallow_http = true\n")
+    known = OpenId(config.load(SPEC.new_conf(), [path]))
+    corp, other = known.settings("corp"), known.settings("other")
+    assert (corp.accepted, corp.allow_http, corp.algorithms) == (["one"], True, ["RS256"])
+    assert (other.accepted, other.allow_http, other.algorithms) == (["all"], False, ["RS256"])
+    for symmetric in ("HS256", "none"):
+        path.write_text(f"[oidc]\nalgorithms = {symmetric}\n")
+        with pytest.raises(cfg.ConfigFileValueError):
+            OpenId(config.load(SPEC.new_conf(), [path])).settings("corp").algorithms  # noqa: B018
 
 
 # ----------------------------------------------------------------------------------------------- what ends federation
