@@ -185,8 +185,8 @@ def _begin_snapshot(svc: Compute, ctx: Context, server: Server, image_id: str) -
 
 def resize(svc: Compute, ctx: Context, server_id: str, flavor_id: str, disk_config: str | None = None) -> None:
     """Another flavor, on the same host. ServerQuota, FlavorUnusable, BadRequest when it is the same one."""
-    flavor = logic.usable_flavor(svc, ctx, flavor_id).document()
     server = logic.show(svc, ctx, server_id)
+    flavor = logic.usable_flavor(svc, ctx, flavor_id).document()
     if flavor["id"] == server.flavor["id"]:
         raise BadRequest("When resizing, instances must change flavor!")
     if flavor["root_gb"] < server.flavor["root_gb"]:
