@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The limits that the identity service keeps for this service's projects (registered ones, and others instead).
 
-Invariant: a project is asked for at most every SECONDS; while identity does not answer, what it said last holds.
+Invariant: what identity says now holds; while it does not answer, what it said last.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from urllib.parse import quote
 
 from aerie_common.clients import RemoteError, ServiceClients
 from aerie_common.errors import ServiceUnavailable
 
 LOG = logging.getLogger(__name__)
-SECONDS = 2.0
 MEMORY = 10_000
 
 
@@ -23,33 +21,33 @@ class IdentityLimits:
 
     def __init__(self, clients: ServiceClients, region: str, service_type: str = "image") -> None:
         self._clients, self._region, self._type = clients, region, service_type
-        self._known: dict[str, tuple[float, dict[str, int]]] = {}
+        self._service_id: str | None = None
+        self._known: dict[str, dict[str, int]] = {}
 
     def of(self, project_id: str) -> dict[str, int]:
         """resource -> limit, for every resource that has one. ServiceUnavailable while nobody can tell."""
-        known = self._known.get(project_id)
-        if known is not None and time.monotonic() - known[0] < SECONDS:
-            return known[1]
         try:
             found = self._ask(project_id)
         except ServiceUnavailable:
-            if known is None:
+            if project_id not in self._known:
                 raise
-            return known[1]
+            return self._known[project_id]
         except RemoteError as e:
             LOG.error("the identity service does not tell limits: %s", e)
             raise ServiceUnavailable("The limits of the project cannot be looked up. Try again in a moment.") from e
         if len(self._known) >= MEMORY:
             self._known.clear()
-        self._known[project_id] = (time.monotonic(), found)
+        self._known[project_id] = found
         return found
 
     def _ask(self, project_id: str) -> dict[str, int]:
         identity = self._clients["identity"]
-        services = identity.get(f"/services?type={self._type}")["services"]
-        if not services:
-            return {}
-        of_service = f"service_id={services[0]['id']}"
+        if self._service_id is None:
+            services = identity.get(f"/services?type={self._type}")["services"]
+            if not services:
+                return {}
+            self._service_id = services[0]["id"]
+        of_service = f"service_id={self._service_id}"
         registered = identity.get(f"/registered_limits?{of_service}")["registered_limits"]
         # Those of this region come later, and so win over those of every region.
         rows = [row for row in registered if row["region_id"] in (None, self._region)]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import requests
 
-from aerie_image import identity_limits
 from image_hosts import IdentityHost, ImageHost, Person
 from servers import wait_for
 
@@ -62,8 +61,7 @@ def limits(identity: IdentityHost) -> Limits:
 
 
 @pytest.fixture
-def demo(identity: IdentityHost, host: ImageHost, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
-    monkeypatch.setattr(identity_limits, "SECONDS", 0.0)
+def demo(identity: IdentityHost, host: ImageHost, limits: Limits) -> Iterator[Person]:
     limits.set(size_total=100, stage_total=100, count_total=100, count_uploading=100)
     person = identity.login("demo")
     yield person
