@@ -235,6 +235,7 @@ def _libvirt(host: Host) -> Iterator[Finding]:
     try:
         import libvirt
 
+        libvirt.registerErrorHandler(lambda *_: None, None)  # else it writes to stderr what it also raises
         connection = libvirt.openReadOnly(uri)
         kind = connection.getType()
         connection.close()
