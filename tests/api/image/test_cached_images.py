@@ -15,6 +15,7 @@ import pytest
 from aerie_common import config
 from aerie_common.flow_runner import FlowRunner
 from aerie_common.testing.api import Api, Caller
+from aerie_image import commands
 from aerie_image.container import ImageService
 from aerie_image.db.tables import METADATA
 from aerie_image.flows import FLOWS
@@ -275,3 +276,21 @@ def test_deactivated_images_are_not_read_from_the_cache(api: Api, admin: Caller)
     cached_images.keep(api.svc)  # type: ignore[arg-type]
     api.call("POST", f"/v2/images/{image_id}/actions/deactivate", by=admin, expect=204)
     api.call("GET", f"/v2/images/{image_id}/file", by=member, expect=403)
+
+
+def test_scrub_reads_copies_elsewhere_and_in_the_cache(
+    api: Api, admin: Caller, site: Site, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_id = elsewhere(api, admin, site)
+    api.call("PUT", f"/v2/cache/{image_id}", by=admin, expect=202)
+    cached_images.keep(api.svc)  # type: ignore[arg-type]
+    assert commands.scrub(api.svc.conf, []) == 0 and "2 copies examined, 0 bad" in capsys.readouterr().out
+    (folder / image_id).write_bytes(CONTENT[:-3] + b"rot")
+    site.put("/image", CONTENT[:-1])
+    assert commands.scrub(api.svc.conf, []) == 1
+    said = capsys.readouterr().err
+    assert f"{image_id} in the image cache: its md5" in said and f"{image_id} in web: it has" in said
+    site.files.clear()
+    assert commands.scrub(api.svc.conf, ["--store", "web", image_id]) == 1
+    assert "cannot be read" in capsys.readouterr().err and commands.scrub(api.svc.conf, ["no-such-image"]) == 1
+    assert listed(api, admin)["cached_images"][0]["hits"] == 0
