@@ -490,6 +490,7 @@ class Swift(Server):
         self.port = free_port()
         self.password = secrets.token_hex(12)
         self.memcached = Memcached(directory / "memcached")  # where its tokens are
+        self._login: tuple[str, str] | None = None
 
     @property
     def url(self) -> str:
@@ -543,19 +544,21 @@ class Swift(Server):
 
     def call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """One request for the user's account (`/container/object`): what a test checks a store's work with."""
-        login = urllib.request.Request(
-            f"{self.url}/auth/v1.0", headers={"X-Auth-User": self.user, "X-Auth-Key": self.password}
-        )
-        with urllib.request.urlopen(login, timeout=10) as reply:
-            account, token = reply.headers["X-Storage-Url"], reply.headers["X-Auth-Token"]
+        if self._login is None:
+            headers = {"X-Auth-User": self.user, "X-Auth-Key": self.password}
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{self.url}/auth/v1.0", headers=headers), timeout=10
+            ) as reply:
+                self._login = reply.headers["X-Storage-Url"], reply.headers["X-Auth-Token"]
+        account, token = self._login
         request = urllib.request.Request(account + path, data=body, headers={"X-Auth-Token": token}, method=method)
         with urllib.request.urlopen(request, timeout=10) as reply:
             text: bytes = reply.read()
         return text
 
-    def objects(self) -> list[str]:
-        """Everything there is, `container/object`."""
-        containers = self.call("GET", "").decode().split()
+    def objects(self, prefix: str = "") -> list[str]:
+        """`container/object`, everything in the containers whose names begin so."""
+        containers = [name for name in self.call("GET", "").decode().split() if name.startswith(prefix)]
         return [f"{one}/{name}" for one in containers for name in self.call("GET", f"/{one}").decode().split()]
 
 

@@ -71,7 +71,7 @@ def member(api: Api) -> Caller:
 @pytest.fixture
 def left(swift: Swift, place: str) -> Callable[[], list[str]]:
     """What is in the store, parts of unfinished uploads and segments too."""
-    return lambda: [name for name in swift.objects() if name.startswith((f"{place}/", f"{place}+segments/"))]
+    return lambda: [name for name in swift.objects(place) if name.startswith((f"{place}/", f"{place}+segments/"))]
 
 
 def context(api: Api, by: Caller) -> Context:
@@ -275,7 +275,7 @@ def test_wrong_credentials_are_a_503_and_the_image_stays_queued(
 def test_a_place_that_is_gone_is_a_410(api: Api, member: Caller, kind: str, place: str, swift: Swift) -> None:
     image_id, wanted = make(api, member), make(api, member)
     upload(api, member, image_id, SMALL.data)
-    for name in [n for n in swift.objects() if n.startswith(f"{place}/")]:
+    for name in [n for n in swift.objects(place) if n.startswith(f"{place}/")]:
         swift.call("DELETE", f"/{name}")
     api.call("GET", f"/v2/images/{image_id}/file", by=member, expect=410)
     swift.call("DELETE", f"/{place}")
@@ -424,7 +424,7 @@ def test_scrub_reads_the_store(
     image_id = make(api, member)
     upload(api, member, image_id, SMALL.data)
     assert commands.scrub(api.svc.conf, []) == 0
-    [name] = [n for n in swift.objects() if n.startswith(f"{place}/{image_id}")]
+    [name] = [n for n in swift.objects(place) if n.startswith(f"{place}/{image_id}")]
     swift.call("PUT", f"/{name}", b"y" * len(SMALL.data))
     assert commands.scrub(api.svc.conf, []) == 1 and f"{image_id} in far" in capsys.readouterr().err
     swift.call("DELETE", f"/{name}")

@@ -55,7 +55,7 @@ def api(module_api: Api, swift: Swift) -> Iterator[Api]:
 def stored(api: Api, swift: Swift) -> list[str]:
     """Everything in any store."""
     folder = Path(api.svc.stores["local"].properties()["data_dir"])
-    return [*os.listdir(folder), *(name for name in swift.objects() if name.startswith("several-"))]
+    return [*os.listdir(folder), *swift.objects("several-")]
 
 
 @pytest.fixture
