@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 _current: ContextVar[Context | None] = ContextVar("aerie_context", default=None)
@@ -60,10 +60,6 @@ class Context:
         values["roles"] = tuple(values.get("roles") or ())
         values["service_roles"] = tuple(values.get("service_roles") or ())
         return cls(**values)
-
-    def elevated(self) -> Context:
-        """The same caller with administrator's rights, for work the service does by itself."""
-        return replace(self, is_admin=True)
 
     def credentials(self) -> dict[str, Any]:
         """What policy rules are evaluated against."""

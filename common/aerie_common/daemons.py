@@ -9,7 +9,6 @@ up root unless its Daemon row keeps it.
 from __future__ import annotations
 
 import gc
-import grp
 import importlib
 import logging
 import os
@@ -234,12 +233,3 @@ def processes() -> dict[str, list[dict[str, Any]]]:
             {"pid": int(entry.name), "pss_mib": int(pss.split()[1]) / 1024, "seconds": uptime - started}
         )
     return found
-
-
-def group_exists(name: str) -> bool:
-    """Is there a group of that name on this host?"""
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True

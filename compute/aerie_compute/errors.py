@@ -285,11 +285,6 @@ class QuotaBelowUsage(errors.BadRequest):
     template = "Quota limit {limit} for {resource} must be greater than or equal to already used and reserved {used}."
 
 
-class MigrationNotFound(errors.NotFound):
-    code = "migration_not_found"
-    template = "Migration {migration_id} could not be found."
-
-
 # -- placement
 
 

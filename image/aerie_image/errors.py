@@ -32,10 +32,6 @@ class InvalidStatus(errors.Conflict):
     template = "Image {image_id} is {status}: it has to be {wanted} for this."
 
 
-class NoData(errors.NotFound):
-    template = "Image {image_id} has no data yet."
-
-
 class ImageDeactivated(errors.Forbidden):
     template = "The image {image_id} is deactivated: its data cannot be downloaded."
 

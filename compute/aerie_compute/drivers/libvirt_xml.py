@@ -137,12 +137,6 @@ def graphics_port(domain_xml: str) -> int | None:
     return port if port > 0 else None
 
 
-def device_targets(domain_xml: str, device: str) -> list[str]:
-    """Names of the targets of all disks (``disk``) or taps (``interface``) in a domain's XML."""
-    found = etree.fromstring(domain_xml).iterfind(f"devices/{device}/target")
-    return [element.get("dev") or "" for element in found]
-
-
 def mac_of_tap(domain_xml: str) -> dict[str, str]:
     """Tap device to MAC address, for each card in a domain's XML."""
     pairs = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_compute import errors
-from aerie_compute.db import groups, keypairs, servers
+from aerie_compute.db import groups, servers
 from aerie_compute.db import quotas as db
 
 if TYPE_CHECKING:
@@ -69,12 +69,6 @@ def show(svc: Compute, ctx: Context, project_id: str) -> dict[str, Quota]:
         group_count = groups.count(conn, project_id)
     counted = {"instances": used.instances, "cores": used.cores, "ram": used.ram, "server_groups": group_count}
     return {name: Quota(allowed[name], counted.get(name, 0)) for name in RESOURCES}
-
-
-@retried
-def key_pairs_used(svc: Compute, user_id: str) -> int:
-    with svc.api_db.read() as conn:
-        return keypairs.count(conn, user_id)
 
 
 @retried

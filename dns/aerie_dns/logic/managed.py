@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aerie_common.context import Context
-from aerie_common.db import new_id, retried
+from aerie_common.db import new_id
 from aerie_dns import states
 from aerie_dns.container import Dns
 from aerie_dns.db import managed as db
@@ -36,15 +36,9 @@ class Wanted:
     description: str | None = None
 
 
-@retried
-def set_records(svc: Dns, ctx: Context, source: str, source_id: str, wanted: Iterable[Wanted]) -> bool:
-    """The source has exactly these records from now on; True when that changes something."""
-    with svc.db.write() as conn:
-        return set_in(svc, conn, ctx, source, source_id, wanted)
-
-
 def set_in(svc: Dns, conn: Connection, ctx: Context, source: str, source_id: str, wanted: Iterable[Wanted]) -> bool:
-    """The same within the caller's transaction."""
+    """The source has exactly these records from now on, as part of the caller's transaction; True when that changes
+    something."""
     present = {_wanted(row): row for row in db.NOUN.all(conn, source=source, source_id=source_id)}
     target = set(wanted)
     gone, new = [row for w, row in present.items() if w not in target], sorted(target - present.keys(), key=str)

@@ -17,7 +17,3 @@ DATE: Schema = schema.string(format="date-time", nullable=True)
 def by(*names: str) -> Schema:
     """An object of which one of these names must be present; others are ignored."""
     return {"type": "object", "anyOf": [{"required": [name]} for name in names]}
-
-
-def empty_for_none(value: str | None) -> str:
-    return value or ""
