@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from commandline import OpenStack
+from plain_http import Cloud
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +51,9 @@ def demo(clouds_yaml: Path) -> OpenStack:
 @pytest.fixture(scope="session")
 def admin(clouds_yaml: Path) -> OpenStack:
     return OpenStack("aerie-admin", clouds_yaml)
+
+
+@pytest.fixture(scope="session")
+def cloud(clouds_yaml: Path) -> Cloud:
+    """The same cloud over plain HTTP."""
+    return Cloud(clouds_yaml)
