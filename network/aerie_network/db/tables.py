@@ -21,6 +21,15 @@ Address = sa.String(64)
 Name = sa.String(255)
 
 
+def _identity() -> list[sa.Column[Any]]:
+    """What every API object with an owner and a name has."""
+    return [
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("project_id", Id, nullable=False),
+        sa.Column("name", Name, nullable=False, default=""),
+    ]
+
+
 def _standard(*, description: bool = True) -> list[sa.Column[Any]]:
     """What every API object has."""
     columns: list[sa.Column[Any]] = [
@@ -40,9 +49,7 @@ def _flag(name: str, default: bool = False) -> sa.Column[bool]:
 networks = sa.Table(
     "networks",
     METADATA,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("project_id", Id, nullable=False),
-    sa.Column("name", Name, nullable=False, default=""),
+    *_identity(),
     _flag("admin_state_up", True),
     sa.Column("status", sa.String(16), nullable=False, default="ACTIVE"),
     sa.Column("mtu", sa.Integer, nullable=False),
@@ -161,9 +168,7 @@ provisioning = sa.Table(
 security_groups = sa.Table(
     "security_groups",
     METADATA,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("project_id", Id, nullable=False),
-    sa.Column("name", Name, nullable=False, default=""),
+    *_identity(),
     _flag("stateful", True),
     *_standard(),
     sa.Index("security_groups_project_id", "project_id"),
@@ -221,9 +226,7 @@ default_security_group_rules = sa.Table(
 address_groups = sa.Table(
     "address_groups",
     METADATA,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("project_id", Id, nullable=False),
-    sa.Column("name", Name, nullable=False, default=""),
+    *_identity(),
     _flag("shared"),
     sa.Column("addresses", Json, nullable=False, default=list),
     *_standard(),
@@ -233,9 +236,7 @@ address_groups = sa.Table(
 routers = sa.Table(
     "routers",
     METADATA,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("project_id", Id, nullable=False),
-    sa.Column("name", Name, nullable=False, default=""),
+    *_identity(),
     _flag("admin_state_up", True),
     sa.Column("status", sa.String(16), nullable=False, default="ACTIVE"),
     sa.Column("gw_network_id", Id, sa.ForeignKey("networks.id"), nullable=True),
@@ -293,9 +294,7 @@ port_forwardings = sa.Table(
 subnetpools = sa.Table(
     "subnetpools",
     METADATA,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("project_id", Id, nullable=False),
-    sa.Column("name", Name, nullable=False, default=""),
+    *_identity(),
     sa.Column("ip_version", sa.Integer, nullable=False),
     sa.Column("prefixes", Json, nullable=False, default=list),
     sa.Column("default_prefixlen", sa.Integer, nullable=False),
@@ -312,9 +311,7 @@ subnetpools = sa.Table(
 address_scopes = sa.Table(
     "address_scopes",
     METADATA,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("project_id", Id, nullable=False),
-    sa.Column("name", Name, nullable=False, default=""),
+    *_identity(),
     sa.Column("ip_version", sa.Integer, nullable=False),
     _flag("shared"),
     *_standard(description=False),
