@@ -392,7 +392,7 @@ class Exchange:
     def _send_file(self, response: FileSlice) -> None:
         """Let the kernel send it."""
         self._send(self._head())
-        if self._bodiless:
+        if self._bodiless or not response.length:  # sendfile takes no zero
             return
         self._socket.settimeout(self._patience)  # sendfile waits by itself, by this limit
         try:

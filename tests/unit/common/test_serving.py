@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from aerie_common import serving, wire
+from aerie_common.http import FileSlice
 from aerie_common.serving import HttpServer
 
 seen: list[dict[str, Any]] = []
@@ -42,6 +44,12 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if path == "/short":
         start_response("200 OK", [("Content-Length", "10")])
         return [b"12345"]
+    if path.startswith("/file/"):
+        size = int(path.removeprefix("/file/"))
+        file = tempfile.TemporaryFile(buffering=0)
+        file.write(b"0123456789")
+        start_response("200 OK", [("Content-Length", str(size))])
+        return FileSlice(file, 2, size)
     if path == "/slow":
         time.sleep(0.3)
     start_response("200 OK", [("Content-Length", "2")])
@@ -101,6 +109,15 @@ def test_requests_sent_at_once_are_answered_in_order(server: HttpServer) -> None
     assert reply.count(b"HTTP/1.1 200 OK") == 3
     assert reply.index(b"one") < reply.index(b"two") < reply.index(b"ok")
     assert b"Connection: close" in reply
+
+
+def test_files_of_any_length_keep_the_connection(server: HttpServer) -> None:
+    """An empty one too, which the kernel is not asked to send."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    for size in (0, 3, 0, 8):
+        connection.request("GET", f"/file/{size}")
+        assert connection.getresponse().read() == b"23456789"[:size]
+    connection.close()
 
 
 def test_bodies(server: HttpServer) -> None:
