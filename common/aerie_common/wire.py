@@ -50,6 +50,10 @@ class Malformed(Exception):
         self.status = status
 
 
+class BrokenBody(ConnectionError):
+    """A body that nobody can make sense of; there is no telling where the next request begins, so nobody is told."""
+
+
 # ---------------------------------------------------------------------------------------------------------- requests
 
 _known_names: dict[bytes, str] = {}
@@ -235,16 +239,16 @@ class Body:
         request = self._request
         while not request.pieces and not request.complete:
             if self._reader.refused:
-                raise ConnectionError("the request's body is malformed")
+                raise BrokenBody("the request's body is malformed")
             if not self._reader.wait(min(max(wanted, PIECE), LARGE_PIECE)):
                 if self._left is None:
-                    raise ConnectionError("the request's body broke off")
+                    raise BrokenBody("the request's body broke off")
                 request.complete = True
         return bool(request.pieces)
 
     def read(self, size: int | None = None) -> bytes:
         """That many bytes, fewer only at the end of the body, or of a connection that broke before the length that was
-        announced. ConnectionError when a body in chunks breaks off."""
+        announced. BrokenBody when a body in chunks breaks off."""
         wanted = sys.maxsize if size is None or size < 0 else size
         pieces, found, have = self._request.pieces, [], 0
         while have < wanted and (pieces or self._receive(wanted - have)):
