@@ -30,6 +30,7 @@ import sqlalchemy as sa
 from oslo_config import cfg
 
 from aerie_common import config, log
+from aerie_common.memory import Trimmer
 from aerie_common.service import Daemon, ServiceSpec, Stoppable
 
 LOG = logging.getLogger(__name__)
@@ -74,7 +75,9 @@ def begin(conf: cfg.ConfigOpts, daemon: Daemon) -> list[Stoppable]:
         drop_privileges()
     log.setup(conf, daemon.name)
     LOG.info("%s starts", daemon.name)
-    return daemon.start(conf)
+    trimmer = Trimmer()
+    trimmer.start()
+    return [trimmer, *daemon.start(conf)]
 
 
 def end(running: list[Stoppable]) -> None:

@@ -85,4 +85,7 @@ def setup(conf: cfg.ConfigOpts, name: str) -> None:
         )
     )
     logging.getLogger().handlers = [handler]
+    # Who logged from which line and thread is in no line of ours, and finding it out would be a tenth of the cost.
+    logging._srcfile = None
+    logging.logThreads = logging.logMultiprocessing = False
     set_levels(conf.debug)

@@ -108,7 +108,7 @@ start_daemons() {
         [ "$(cat "$RUN/configuration" 2> /dev/null)" = "$wanted" ] || stop_parent
         if ! parent_runs; then
             # Its own session: a Ctrl-C here, or the end of this terminal, is not meant for it.
-            MALLOC_ARENA_MAX=2 setsid "$VENV/bin/aerie" run --role all --config-dir "$ETC" >> "$LOGS/parent.log" 2>&1 < /dev/null &
+            MALLOC_ARENA_MAX=1 setsid "$VENV/bin/aerie" run --role all --config-dir "$ETC" >> "$LOGS/parent.log" 2>&1 < /dev/null &
             echo $! > "$PIDFILE"
             disown
         fi

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aerie_common import memory
 from stack import StackHost
 
 IDLE_MIB = 500
@@ -30,7 +31,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHost]:
 @pytest.mark.timeout(300)
 def test_idle_daemons_are_small(host: StackHost) -> None:
     """The bound holds after a cloud has been set up and used, not only for daemons that nobody has called yet."""
-    time.sleep(5)
+    time.sleep(2 * memory.PERIOD)
     shown = host.sh("aerie status")
     total = float(shown.splitlines()[-1].split()[-1])
     assert total < IDLE_MIB, shown
