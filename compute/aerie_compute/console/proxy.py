@@ -13,6 +13,7 @@ import select
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,11 +22,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-# websockify unmasks what a client sends with numpy where it can be imported, and without it otherwise. Key strokes do
-# not need it, and it would cost every daemon of the host some 9 MiB.
+# websockify unmasks what a client sends with numpy where it can be imported, and says so where it can not. Key strokes
+# do not need it, and it would cost every daemon of the host some 9 MiB.
 sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
-from websockify.websocket import WebSocketWantReadError, WebSocketWantWriteError  # noqa: E402
-from websockify.websocketserver import HttpWebSocket, WebSocketRequestHandlerMixIn  # noqa: E402
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "no 'numpy' module", UserWarning)
+    from websockify.websocket import WebSocketWantReadError, WebSocketWantWriteError
+    from websockify.websocketserver import HttpWebSocket, WebSocketRequestHandlerMixIn
 
 LOG = logging.getLogger(__name__)
 CHUNK = 1 << 16
