@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from aerie_common.db import count_queries
+from aerie_common.errors import Unauthorized
 from aerie_identity import commands
-from aerie_identity.logic import totp
+from aerie_identity.logic import totp, websso
 
 ROLES = ["admin", "manager", "member", "reader"]
 
@@ -351,3 +352,11 @@ def test_totp_codes_are_those_of_the_standard() -> None:
     key = b"12345678901234567890"
     expected = [(59, "287082"), (1111111109, "081804"), (1234567890, "005924"), (20000000000, "353130")]
     assert [(at, totp.passcode(key, at // 30)) for at, _ in expected] == expected
+
+
+def test_what_else_the_keys_seal_is_no_token_and_a_token_is_nothing_else(cloud: Any) -> None:
+    cookie = cloud.svc.token_keys.encrypt(b'{"login": ["idp", "openid"], "until": 1e12}' + b" " * 50).decode()
+    cloud.call("GET", "/auth/tokens", token=cookie, headers={"X-Subject-Token": cookie}, expect=401)
+    padded = cloud.admin + "=" * (-len(cloud.admin) % 4)
+    with pytest.raises(Unauthorized):
+        websso.finish(cloud.svc, "idp", "openid", {"state": "", "code": "x"}, padded)
