@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from commandline import OpenStack
+from commandline import OpenStack, Session
 from plain_http import Cloud
 
 
@@ -51,6 +51,21 @@ def demo(clouds_yaml: Path) -> OpenStack:
 @pytest.fixture(scope="session")
 def admin(clouds_yaml: Path) -> OpenStack:
     return OpenStack("aerie-admin", clouds_yaml)
+
+
+@pytest.fixture(scope="session")
+def demo_session(clouds_yaml: Path) -> Iterator[Session]:
+    """Many commands of the demo user in one process."""
+    made = Session("aerie", clouds_yaml)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def admin_session(clouds_yaml: Path) -> Iterator[Session]:
+    made = Session("aerie-admin", clouds_yaml)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

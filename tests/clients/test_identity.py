@@ -21,17 +21,13 @@ IN = ("--domain", DOMAIN)
 
 
 @pytest.fixture(scope="module")
-def admin(clouds_yaml: Path) -> Iterator[Session]:
-    made = Session("aerie-admin", clouds_yaml)
-    yield made
-    made.close()
+def admin(admin_session: Session) -> Session:
+    return admin_session
 
 
 @pytest.fixture(scope="module")
-def demo(clouds_yaml: Path) -> Iterator[Session]:
-    made = Session("aerie", clouds_yaml)
-    yield made
-    made.close()
+def demo(demo_session: Session) -> Session:
+    return demo_session
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,13 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def demo(clouds_yaml: Path) -> Iterator[Session]:
-    made = Session("aerie", clouds_yaml)
-    yield made
-    made.close()
+def demo(demo_session: Session) -> Session:
+    return demo_session
 
 
 @pytest.fixture(scope="module")
-def admin(clouds_yaml: Path) -> Iterator[Session]:
-    made = Session("aerie-admin", clouds_yaml)
-    yield made
-    made.close()
+def admin(admin_session: Session) -> Session:
+    return admin_session
 
 
 def connect(clouds_yaml: Path, cloud: str) -> Any:

@@ -29,10 +29,8 @@ def slapd(servers_dir: Path) -> Iterator[Slapd]:
 
 
 @pytest.fixture(scope="module")
-def admin(clouds_yaml: Path) -> Iterator[Session]:
-    made = Session("aerie-admin", clouds_yaml)
-    yield made
-    made.close()
+def admin(admin_session: Session) -> Session:
+    return admin_session
 
 
 @pytest.fixture(scope="module")
