@@ -94,7 +94,7 @@ def test_image_list_as_it_was_taught(prefixed: Path, caplog: pytest.LogCaptureFi
     cloud = yaml.safe_load(prefixed.read_text())["clouds"]["aerie"]
     auth = Password(**cloud["auth"])
     client = session.Session(auth=auth)
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "urllib3"):
         access = auth.get_auth_ref(client)
         where = {"service_type": "image", "region_name": REGION, "interface": "public"}
         assert access.service_catalog.url_for(**where).endswith("/image")
@@ -137,7 +137,7 @@ def test_a_list_is_paged_until_it_is_empty(prefixed: Path, caplog: pytest.LogCap
     sdk = openstack.connection.Connection(config=config.get_one("aerie"))
     for name in ("t-page-1", "t-page-2"):
         sdk.image.create_image(name=name, container_format="bare", disk_format="raw", tags=["t-page"])
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "urllib3"):
         found = list(sdk.image.images(limit=1, tag="t-page"))
     assert len(found) == 2
     pages = [line for line in requests_in(caplog.text) if "/images?" in line]

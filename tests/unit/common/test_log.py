@@ -19,11 +19,18 @@ def written(tmp_path: Path) -> Iterator[Path]:
     """A file that gets the log of this test."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
+    levels = {name: logging.getLogger(name).level for name in log._QUIET}
+    details = {name: getattr(logging, name) for name in ("_srcfile", "logThreads", "logMultiprocessing")}
     path = tmp_path / "log"
     log.setup(config.load(config.new(), [], {(None, "log_file"): str(path)}), "tests")
     yield path
     root.handlers[0].close()
-    root.handlers, root.level = before, level
+    root.handlers = before
+    root.setLevel(level)
+    for name, kept in levels.items():
+        logging.getLogger(name).setLevel(kept)
+    for name, value in details.items():
+        setattr(logging, name, value)
 
 
 @pytest.mark.parametrize(
