@@ -37,6 +37,16 @@ def test_idle_daemons_are_small(host: StackHost) -> None:
     assert total < IDLE_MIB, shown
 
 
+@pytest.mark.timeout(120)
+def test_the_operators_commands_find_nothing_amiss(host: StackHost) -> None:
+    """A fresh cloud is healthy in the eyes of `aerie doctor`, and nothing waits in the broker for nobody."""
+    found = host.run("aerie doctor -v")
+    assert found.returncode == 0 and "BROKEN" not in found.stdout, found.stdout + found.stderr
+    queues = host.sh("aerie bus list")
+    assert "conductor" in queues, queues
+    host.sh("aerie flow list")
+
+
 @pytest.mark.timeout(300)
 def test_the_benchmark_measures_every_service(host: StackHost) -> None:
     """It ends without an error and leaves nothing of its own behind."""

@@ -49,6 +49,8 @@ def urls(args: argparse.Namespace) -> dict[str, list[str]]:
         parsed = oslo_messaging.TransportURL.parse(conf)
         if parsed.transport not in ("rabbit", "kombu+rabbit", "kombu"):
             continue
+        if not parsed.hosts and not spec.topics:
+            continue  # the default of an option that its daemons have no use for
         queues = found.setdefault(str(parsed), [f"{rpc.NOTIFICATIONS}.{p}" for p in PRIORITIES])
         queues += [name for topic in spec.topics for name in (topic, f"{topic}.{conf.host}") if name not in queues]
     if not found:
