@@ -78,6 +78,7 @@ class Browser(webdriver.Chrome):
         self.find_element(By.XPATH, f"//a[normalize-space()='{label}'] | //button[normalize-space()='{label}']").click()
         if leaves:
             WebDriverWait(self, 15).until(staleness_of(page))
+            WebDriverWait(self, 15).until(lambda _: self.execute_script("return document.readyState") == "complete")
 
     def shot(self, name: str) -> None:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
