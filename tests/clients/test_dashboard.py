@@ -15,7 +15,6 @@ import pytest
 import yaml
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from commandline import OpenStack, wait
@@ -74,11 +73,11 @@ class Browser(webdriver.Chrome):
 
     def click(self, label: str, *, leaves: bool = True) -> None:
         """A link or button by its words; then wait for the page it leads to, unless it leads to none."""
-        page = self.find_element(By.TAG_NAME, "html")
+        self.execute_script("window.left = true")
         self.find_element(By.XPATH, f"//a[normalize-space()='{label}'] | //button[normalize-space()='{label}']").click()
         if leaves:
-            WebDriverWait(self, 15).until(staleness_of(page))
-            WebDriverWait(self, 15).until(lambda _: self.execute_script("return document.readyState") == "complete")
+            come = "return !window.left && document.readyState === 'complete'"
+            WebDriverWait(self, 15).until(lambda _: self.execute_script(come))
 
     def shot(self, name: str) -> None:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
