@@ -234,14 +234,15 @@ def _libvirt(host: Host) -> Iterator[Finding]:
     uri = conf.libvirt.connection_uri
     try:
         import libvirt
-
-        libvirt.registerErrorHandler(lambda *_: None, None)  # else it writes to stderr what it also raises
+    except ImportError:
+        yield Finding("broken", "libvirt", "its Python binding is missing", "apt-get install python3-libvirt")
+        return
+    libvirt.registerErrorHandler(lambda *_: None, None)  # else it writes to stderr what it also raises
+    try:
         connection = libvirt.openReadOnly(uri)
         kind = connection.getType()
         connection.close()
-    except ImportError:
-        yield Finding("broken", "libvirt", "its Python binding is missing", "apt-get install python3-libvirt")
-    except Exception as e:  # libvirtError, which cannot be named where the import failed
+    except libvirt.libvirtError as e:
         todo = "Start libvirtd; may this user use its socket?"
         yield Finding("broken", f"libvirt at {uri}", str(e), todo)
     else:
