@@ -299,8 +299,8 @@ def test_over_quota(cloud: Cloud, things: dict[str, str]) -> None:
     project = things["demo"]
     one = {"server": {"name": "x", "flavorRef": things["flavor"], "imageRef": things["guest"], "networks": "none"}}
     rows = [
-        ("compute", f"/v2.1/os-quota-sets/{project}", {"quota_set": {"key_pairs": 0, "force": True}}, "/v2.1/os-keypairs",
-         {"keypair": {"name": "x"}}, 403),
+        ("compute", f"/v2.1/os-quota-sets/{project}", {"quota_set": {"key_pairs": 0, "force": True}},
+         "/v2.1/os-keypairs", {"keypair": {"name": "x"}}, 403),
         ("compute", f"/v2.1/os-quota-sets/{project}", {"quota_set": {"instances": 0, "force": True}}, "/v2.1/servers",
          one, 403),
         ("network", f"/v2.0/quotas/{project}", {"quota": {"network": 0}}, "/v2.0/networks", {"network": {}}, 409),
