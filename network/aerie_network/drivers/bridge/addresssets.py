@@ -54,13 +54,15 @@ class AddressSets:
                     sets[words[1]].add(words[2])
         return {name: frozenset(found) for name, found in sets.items()}
 
-    def load(self, wanted: Mapping[str, base.AddressSet], resync: bool) -> tuple[dict[str, str], set[str]]:
-        """Makes the sets as wanted. Returns (set id -> reason) of those refused and the names that lost members."""
+    def load(
+        self, wanted: Mapping[str, base.AddressSet], resync: bool
+    ) -> tuple[dict[str, str], dict[str, frozenset[str]]]:
+        """Makes the sets as wanted. Returns (set id -> reason) of those refused and (name -> members it lost)."""
         if resync or not self._known:
             self._loaded = self.loaded()
             self._known = True
         failed: dict[str, str] = {}
-        shrunk: set[str] = set()
+        departed: dict[str, frozenset[str]] = {}
         lines: list[str] = []
         after: dict[str, frozenset[str]] = {}
         for item in wanted.values():
@@ -79,12 +81,12 @@ class AddressSets:
                 lines += [f"add {name} {member}" for member in sorted(new - old)]
                 lines += [f"del {name} {member}" for member in sorted(old - new)]
                 if old - new:
-                    shrunk.add(name)
+                    departed[name] = old - new
                 after[name] = new
         if lines:
             run(["ipset", "-exist", "restore"], stdin="\n".join(lines) + "\n")
         self._loaded.update(after)
-        return failed, shrunk
+        return failed, departed
 
     def prune(self, wanted: Mapping[str, base.AddressSet]) -> None:
         """Destroys the sets no longer wanted; call it when no rule names them any more."""

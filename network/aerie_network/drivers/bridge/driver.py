@@ -10,13 +10,23 @@ in a guard of its own.
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent import futures
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from aerie_network.drivers import base, checks
-from aerie_network.drivers.bridge import addresssets, antispoof, dhcp, firewall, router, rules, segments, system
+from aerie_network.drivers.bridge import (
+    addresssets,
+    antispoof,
+    connections,
+    dhcp,
+    firewall,
+    router,
+    rules,
+    segments,
+    system,
+)
 from aerie_network.drivers.bridge.links import ALIAS_PREFIX, Link, Links
 from aerie_network.drivers.bridge.system import HostError
 
@@ -25,7 +35,6 @@ T = TypeVar("T")
 P = ParamSpec("P")
 _PORT_ALIAS = ALIAS_PREFIX + "port:"
 _NETWORK_ALIAS = ALIAS_PREFIX + "network:"
-_MANY_PORTS = 8  # above this many, a zone's connections are re-judged at once instead of port by port
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ class BridgeDriver(base.NetworkDriver):
         self._remove_ports(state, whole)  # before their filters
         outcomes: dict[str, base.Outcome] = {}
         notes: dict[str, str] = {}
-        bad_sets, shrunk = self._sets.load(state.address_sets, whole)
+        bad_sets, departed = self._sets.load(state.address_sets, whole)
         spoof: dict[str, list[str]] = {}
         filtered: dict[str, firewall.FilteredPort] = {}
         for port in state.ports.values():
@@ -157,7 +166,7 @@ class BridgeDriver(base.NetworkDriver):
             if port.port_security:
                 spoof[port.device], filtered[port.device] = compiled
                 notes[port.id] = "; ".join(compiled[1].chains.refused)
-        failed = self._filter(state, spoof, filtered, shrunk, whole)
+        failed = self._filter(state, spoof, filtered, departed, whole)
         for port in state.ports.values():
             if port.device in failed:
                 outcomes[port.id] = base.Outcome(base.ERROR, port.revision, failed[port.device])
@@ -173,7 +182,7 @@ class BridgeDriver(base.NetworkDriver):
         state: base.HostState,
         spoof: dict[str, list[str]],
         filtered: dict[str, firewall.FilteredPort],
-        shrunk: set[str],
+        departed: Mapping[str, frozenset[str]],
         whole: bool,
     ) -> dict[str, str]:
         """Loads the filters of all ports; returns device -> reason for those that could not be."""
@@ -187,7 +196,7 @@ class BridgeDriver(base.NetworkDriver):
             failed = self._firewall.apply(filtered, zones, mapped, whole)
         failed |= spoofed.result()
         self._sets.prune(state.address_sets)
-        self._end_connections(filtered, shrunk)
+        self._end_connections(filtered, departed)
         return failed
 
     def _close(self, port: base.Port) -> None:
@@ -267,24 +276,32 @@ class BridgeDriver(base.NetworkDriver):
         for port_id in self._compiled.keys() - state.ports.keys():
             del self._compiled[port_id]
 
-    def _end_connections(self, filtered: dict[str, firewall.FilteredPort], shrunk: set[str]) -> None:
-        """Ends tracked connections of ports that are gone, or allow less than before, so that new rules judge them."""
-        by_zone: dict[int, list[firewall.FilteredPort]] = {}
+    def _end_connections(
+        self, filtered: dict[str, firewall.FilteredPort], departed: Mapping[str, frozenset[str]]
+    ) -> None:
+        """Ends tracked connections that new rules have to judge: all those of ports that are gone or allow less than
+        before, and those between the other ports and addresses that left a set their rules name (`departed`)."""
         gone = [item for device, item in self._filtered.items() if device not in filtered]
-        narrowed = [item for device, item in filtered.items() if self._narrowed(device, item, shrunk)]
-        for item in [*gone, *narrowed]:
-            zone = 0 if item.mapped else firewall.zone(item.port.network_id)
-            by_zone.setdefault(zone, []).append(item)
-        for zone, items in by_zone.items():
-            self._guard(f"connections in zone {zone}", _end, zone, items)
+        cuts: dict[int, list[connections.Cut]] = {}
+        bereft: dict[tuple[int, frozenset[str]], list[firewall.FilteredPort]] = {}
+        for device, item in filtered.items():
+            if self._narrowed(device, item):
+                gone.append(item)
+            elif left := item.chains.sets.intersection(departed):
+                bereft.setdefault((_zone(item), left), []).append(item)
+        for item in gone:
+            cuts.setdefault(_zone(item), []).append(connections.Cut(_fixed([item])))
+        for (zone, left), items in bereft.items():
+            peers = frozenset().union(*(departed[name] for name in left))
+            cuts.setdefault(zone, []).append(connections.Cut(_fixed(items), tuple(peers)))
+        for zone, listed in cuts.items():
+            self._guard(f"connections in zone {zone}", connections.end, zone, listed)
         self._filtered = filtered
 
-    def _narrowed(self, device: str, item: firewall.FilteredPort, shrunk: set[str]) -> bool:
-        """Whether a port allows less than before, as far as can be told."""
+    def _narrowed(self, device: str, item: firewall.FilteredPort) -> bool:
+        """Whether a port's own rules allow less than before, as far as can be told."""
         before = self._filtered.get(device)
-        if device in self._firewall.replaced and (before is None or not _covers(item.chains, before.chains)):
-            return True
-        return bool(item.chains.sets & shrunk)
+        return device in self._firewall.replaced and (before is None or not _covers(item.chains, before.chains))
 
     # --------------------------------------------------------------------------------------------------- DHCP
 
@@ -440,18 +457,12 @@ def _covers(after: rules.PortChains, before: rules.PortChains) -> bool:
     )
 
 
-def _end(zone: int, items: Iterable[firewall.FilteredPort]) -> None:
-    listed = list(items)
-    if len(listed) > _MANY_PORTS:
-        for family in ("ipv4", "ipv6"):
-            system.run(["conntrack", "-D", "-f", family, "-w", str(zone)], accept=(0, 1))
-        return
-    for item in listed:
-        for fixed in item.port.fixed_ips:
-            family = "ipv6" if ":" in fixed.ip_address else "ipv4"
-            for side in ("-s", "-d"):
-                command = ["conntrack", "-D", "-f", family, "-w", str(zone), side, checks.address(fixed.ip_address)]
-                system.run(command, accept=(0, 1))
+def _zone(item: firewall.FilteredPort) -> int:
+    return 0 if item.mapped else firewall.zone(item.port.network_id)
+
+
+def _fixed(items: Iterable[firewall.FilteredPort]) -> tuple[str, ...]:
+    return tuple(fixed.ip_address for item in items for fixed in item.port.fixed_ips)
 
 
 def _failed_router(item: base.Router, reason: str) -> router.Routed:

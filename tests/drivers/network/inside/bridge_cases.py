@@ -265,6 +265,35 @@ def test_members_of_a_remote_group_change_by_element(host: Host) -> None:
     assert [line for line in sh("iptables-save -t filter").splitlines() if line.startswith("-A")] == without_counters
 
 
+def tracked(guest: Guest) -> dict[str, str]:
+    """Tracked IPv4 connections of a guest's network: who began it -> the entry's number."""
+    lines = sh(f"conntrack -L -f ipv4 -w {zone(guest.port.network_id)} -o id 2>/dev/null", check=False).splitlines()
+    found = [dict(word.split("=", 1) for word in reversed(line.split()) if "=" in word) for line in lines]
+    return {entry["src"]: entry["id"] for entry in found}
+
+
+def test_who_leaves_a_remote_group_takes_no_connection_but_its_own(host: Host) -> None:
+    first, second = pair(host)
+    network = host.cloud.get("networks", first.port.network_id)
+    third = host.guest(host.cloud.port(network, "10.1.0.12", host.cloud.group(*OPEN)))
+    assert_all_well(host.converge())
+    third.address("10.1.0.12/24")
+    others = tuple(f"10.1.0.{number}" for number in range(100, 120))
+    host.cloud.put("address_sets", "friends", AddressSet("friends", ("10.1.0.10", "10.1.0.12", *others)))
+    set_rules(host, second, SecurityRule("friends", "ingress", remote_set="friends"))
+    assert first.pings("10.1.0.11") and third.pings("10.1.0.11")
+    before = tracked(second)
+    assert before.keys() >= {"10.1.0.10", "10.1.0.12"}
+    host.cloud.put("address_sets", "friends", AddressSet("friends", ("10.1.0.10",)))
+    host.converge()
+    after = tracked(second)
+    assert after["10.1.0.10"] == before["10.1.0.10"], "a connection that is still allowed was ended"
+    assert "10.1.0.12" not in after
+    host.cloud.no_port(third.port)
+    host.converge()
+    assert tracked(second)["10.1.0.10"] == before["10.1.0.10"]
+
+
 def test_overlapping_addresses_of_two_tenants_are_tracked_apart(host: Host) -> None:
     cloud = host.cloud
     guests = []
