@@ -12,8 +12,8 @@ import requests
 from aerie_common import config
 from aerie_common.cmd import db
 from aerie_common.daemons import end
+from aerie_common.ports import free_port
 from aerie_common.service import ServiceSpec, Stoppable
-from aerie_common.serving import free_port
 from aerie_identity.daemons import SPEC as IDENTITY
 from aerie_image.daemons import SPEC as IMAGE
 

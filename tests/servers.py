@@ -26,6 +26,8 @@ from pathlib import Path
 
 import pymysql
 
+from aerie_common.ports import free_port
+
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 PR_SET_PDEATHSIG = 1
@@ -35,20 +37,6 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 class ServerError(RuntimeError):
     """A server is not installed, did not start in time or died; the text ends with the tail of its log."""
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that is free for UDP as well."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-                try:
-                    udp.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-        return port
 
 
 def wait_for(what: str, ready: Callable[[], bool], seconds: float = START_SECONDS, pause: float = 0.05) -> None:

@@ -24,8 +24,8 @@ from oslo_config import cfg
 from aerie_common import config, log, service
 from aerie_common.cmd import db
 from aerie_common.daemons import end
+from aerie_common.ports import free_port
 from aerie_common.service import Daemon, ServiceSpec, Stoppable
-from aerie_common.serving import free_port
 
 LOG = logging.getLogger(__name__)
 LEFT_OUT = frozenset({"aerie-dashboard"})

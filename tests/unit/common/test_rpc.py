@@ -19,8 +19,8 @@ from aerie_common.context import Context, current
 from aerie_common.db import new_id
 from aerie_common.errors import Conflict, NotFound
 from aerie_common.flow import Fault
+from aerie_common.ports import free_port
 from aerie_common.rpc import Client, Rpc
-from aerie_common.serving import free_port
 
 CTX = Context(user_id="u1", project_id="p1", roles=("member",), token="secret", global_request_id="req-global")
 
