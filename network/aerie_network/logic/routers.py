@@ -168,17 +168,19 @@ def _gateway_choices(subnets: Sequence[Subnet], wanted: Gateway) -> list[Choice]
 
 
 def plug_gateway(work: Work, router: Router, network: Network, wanted: Gateway) -> Router:
-    """See to it that the router has a gateway port on this network with the addresses wanted. Does nothing twice."""
+    """See to it that the router has a gateway port on this network with the addresses wanted. Does nothing twice.
+
+    Where the network has no subnet yet, the port waits for an address: the first subnet gives it one."""
     conn = work.conn
     present = ports_db.STORE.find(conn, router.gw_port_id) if router.gw_port_id else None
-    if present is not None and present.network_id == network.id and _satisfies(present, wanted):
+    subnets = subnets_db.of_network(conn, network.id)
+    if present is not None and present.network_id == network.id and (not subnets or _satisfies(present, wanted)):
         return router
+    choices = _gateway_choices(subnets, wanted)
+    if subnets and not choices:
+        raise IpAddressGenerationFailure(network=network.id)
     if present is not None:
         unplug_gateway(work, router)
-    subnets = subnets_db.of_network(conn, network.id)
-    choices = _gateway_choices(subnets, wanted)
-    if not choices:
-        raise IpAddressGenerationFailure(network=network.id)
     _check_gateway_overlap(conn, router, [s for s in subnets if any(s in c[0] for c in choices)])
     port = ports.make_own(
         work,

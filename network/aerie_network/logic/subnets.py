@@ -62,13 +62,13 @@ def show(svc: NetworkService, ctx: Context, subnet_id: str) -> Subnet:
 
 
 def check_cidr(text: str, version: int | None = None) -> IPv4Network | IPv6Network:
-    """The network a CIDR names. InvalidInput when it has host bits, is none, or is of the other version."""
+    """The network a CIDR names, less the bits of a host. InvalidInput when it is none, or of another version."""
     try:
         network = ip_network(text, strict=False)
     except ValueError:
         raise InvalidInput(error_message=f"'{text}' is not a valid IP subnet") from None
-    if "/" not in text or str(network.network_address) != str(ip_address(text.partition("/")[0])):
-        raise InvalidInput(error_message=f"'{text}' isn't a recognized IP subnet cidr, '{network}' is recommended")
+    if "/" not in text:
+        raise InvalidInput(error_message=f"'{text}' is not a valid IP subnet")
     if version is not None and network.version != version:
         raise InvalidInput(error_message=f"cidr '{text}' does not match the ip_version '{version}'")
     return network
@@ -218,6 +218,9 @@ def make(work: Work, ctx: Context, values: dict[str, Any]) -> Subnet:
         raise InvalidInput(
             error_message=f"Subnet has a prefix length that is incompatible with DHCP service enabled: {cidr}"
         )
+    if values["enable_dhcp"] and (cidr.is_multicast or cidr.is_loopback):
+        kind = "Multicast" if cidr.is_multicast else "Loopback"
+        raise InvalidInput(error_message=f"{kind} IP subnet is not supported if enable_dhcp is True.")
     for other in db.of_network(conn, network_id):
         if other.network.version == cidr.version and other.network.overlaps(cidr):
             raise InvalidInput(
@@ -244,6 +247,8 @@ def make(work: Work, ctx: Context, values: dict[str, Any]) -> Subnet:
     work.topology(network_id)
     if subnet.auto_address:
         _address_existing_ports(work, network, subnet)
+    if network.external:
+        _address_waiting_gateways(work, network, subnet)
     if subnet.enable_dhcp:
         dhcp.converge(work, network)
     work.notify("subnet.create.end", {"subnet": SUBNET.show(subnet, guard.EVERYTHING)})
@@ -265,6 +270,20 @@ def _address_existing_ports(work: Work, network: Network, subnet: Subnet) -> Non
         ports_db.STORE.update(work.conn, port.id)
         work.port(port, network)
         work.tell_compute("network-changed", port)
+
+
+def _address_waiting_gateways(work: Work, network: Network, subnet: Subnet) -> None:
+    """Routers had their gateway on this network before it had a subnet: now their ports get an address."""
+    if subnet.service_types and states.ROUTER_GATEWAY not in subnet.service_types:
+        return
+    p = tables.ports.c
+    gateways = ports_db.STORE.all(work.conn, p.network_id == network.id, p.device_owner == states.ROUTER_GATEWAY)
+    waiting = [port for port in gateways if not port.fixed_ips]
+    ipam.Allocator(work.conn).give([ipam.Want(port.id, network.id, (subnet,)) for port in waiting])
+    for port in waiting:
+        ports_db.STORE.update(work.conn, port.id)
+        work.port(port, network)
+        work.router(port.device_id, port.host)
 
 
 # ----------------------------------------------------------------------------------------- update and delete

@@ -105,6 +105,27 @@ def test_gateway(bench: Any) -> None:
     bench.change("router", router["id"], external_gateway_info={"network_id": router["id"]}, expect=404)
 
 
+def test_gateway_waits_for_the_first_subnet(bench: Any) -> None:
+    external = bench.make("network", by=bench.admin, **{"router:external": True})
+    router = bench.make("router", external_gateway_info={"network_id": external["id"]})
+    info = {"network_id": external["id"], "external_fixed_ips": [], "enable_snat": True}
+    assert router["external_gateway_info"] == info
+    same = bench.change("router", router["id"], external_gateway_info={"network_id": external["id"]})
+    assert same["external_gateway_info"] == info
+    common = {"network_id": external["id"], "ip_version": 4, "enable_dhcp": False, "by": bench.admin}
+    nodes = bench.make("subnet", cidr="172.27.0.0/24", service_types=["compute:nova"], **common)
+    assert bench.get(f"/routers/{router['id']}")["router"]["external_gateway_info"] == info
+    subnet = bench.make("subnet", cidr="172.28.0.0/24", **common)
+    [fixed] = bench.get(f"/routers/{router['id']}")["router"]["external_gateway_info"]["external_fixed_ips"]
+    assert fixed["subnet_id"] == subnet["id"] and fixed["ip_address"].startswith("172.28.0.")
+    bench.make("subnet", cidr="172.29.0.0/24", **common)  # who has an address gets no second one
+    assert bench.get(f"/routers/{router['id']}")["router"]["external_gateway_info"]["external_fixed_ips"] == [fixed]
+    only = bench.make("network", by=bench.admin, **{"router:external": True})
+    bench.make("subnet", cidr="172.30.0.0/24", **{**common, "network_id": only["id"]}, service_types=["compute:nova"])
+    refused = bench.make("router", external_gateway_info={"network_id": only["id"]}, expect=409)
+    assert refused["type"] == "IpAddressGenerationFailure" and nodes["service_types"] == ["compute:nova"]
+
+
 def test_routes(bench: Any) -> None:
     network, subnet, router = bench.routed()
     routes = [{"destination": "10.50.0.0/24", "nexthop": "10.1.0.9"}]

@@ -34,10 +34,20 @@ def test_gateways(bench: Any) -> None:
         bench.make("subnet", expect=400, **values)
 
 
+def test_bits_of_a_host_are_dropped(bench: Any) -> None:
+    network = bench.make("network")
+    subnet = bench.make("subnet", network_id=network["id"], cidr="10.99.99.7/16", ip_version=4)
+    assert (subnet["cidr"], subnet["gateway_ip"]) == ("10.99.0.0/16", "10.99.0.1")
+    six = bench.make("subnet", network_id=network["id"], cidr="FD00:0::5/64", ip_version=6)
+    assert six["cidr"] == "fd00::/64"
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        ({"cidr": "10.0.0.5/24"}, "InvalidInput"),
+        ({"cidr": "10.0/24"}, "InvalidInput"),
+        ({"cidr": "224.0.0.0/16"}, "InvalidInput"),
+        ({"cidr": "127.0.0.0/8"}, "InvalidInput"),
         ({"cidr": "10.0.0.0"}, "InvalidInput"),
         ({"cidr": "nonsense"}, "InvalidInput"),
         ({"cidr": "10.0.0.0/24", "ip_version": 6}, "InvalidInput"),
