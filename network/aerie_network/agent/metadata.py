@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metadata proxy: answers at 169.254.169.254 inside every network and router namespace of this host.
 
-Owns one listening socket per namespace, one thread that accepts and a few that forward. Invariant: whose metadata is
+Owns one listening socket per namespace, one thread that accepts and a few that forward. Invariants: whose metadata is
 given follows from the namespace the request came in by and its source address, never from anything the guest wrote;
-no header of the guest's about identity or origin is passed on.
+no header of the guest's about identity or origin is passed on; no guest holds more than AT_ONCE threads, nor any of
+them longer than it takes to hear a request that comes without delay, so that it cannot silence the others.
 """
 
 import hashlib
 import hmac
 import http.client
 import http.server
+import io
+import itertools
 import logging
 import queue
 import selectors
@@ -18,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import oslo_messaging
 
@@ -25,11 +29,16 @@ from aerie_network.agent.messages import MetadataSource
 from aerie_network.drivers import base
 
 LOG = logging.getLogger(__name__)
+AT_ONCE = 2  # requests of one guest that are worked on at a time
+WAITING = 32  # connections of one guest, those that wait for their turn included; further ones are closed
+PATIENCE = 10.0  # seconds a guest has to send its request, and to take its answer
 _PORT = 80
-_THREADS = 8
+_THREADS = 16
+_MOST = 512  # connections of all guests
 _MAX_BODY = 65536
 _REMEMBER = 2.0  # seconds; also forgotten with every new state of the host
-_TIMEOUT = 30.0
+_REMEMBER_COUNT = 1000
+_TIMEOUT = 30.0  # seconds the metadata API has to answer
 # Only these of the guest's headers are passed on.
 _PASSED = ("accept", "accept-encoding", "content-type", "user-agent")
 _PASSED_PREFIXES = ("x-aws-ec2-metadata-token", "x-metadata-token")
@@ -45,6 +54,10 @@ class Origin:
     namespace: str
     network_id: str | None = None
     router_id: str | None = None
+
+
+Guest = tuple[Origin, str]
+"""Who asks: the way in and the source address."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +82,13 @@ class MetadataProxy:
         self._resolve = resolve
         self.upstream = upstream
         self._sockets: dict[Origin, tuple[int, socket.socket]] = {}
-        self._known: dict[tuple[Origin, str], tuple[float, MetadataSource | None]] = {}
+        self._known: dict[Guest, tuple[float, MetadataSource | None]] = {}
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._waker, self._wakee = socket.socketpair()
         self._selector.register(self._wakee, selectors.EVENT_READ, None)
-        self._connections: queue.SimpleQueue[tuple[Origin, socket.socket, str] | None] = queue.SimpleQueue()
+        self._lines: dict[Guest, list[socket.socket]] = {}  # open connections, the first AT_ONCE are worked on
+        self._connections: queue.SimpleQueue[tuple[Guest, socket.socket] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -86,17 +100,19 @@ class MetadataProxy:
             thread.start()
 
     def stop(self) -> None:
-        """Stops accepting and closes all sockets; requests under way are answered."""
+        """Stops accepting and closes all sockets; requests under way are answered, but not waited for long."""
         self._stopping.set()
         self._waker.send(b"x")
         for _ in range(_THREADS):
             self._connections.put(None)
+        end = time.monotonic() + 5
         for thread in self._threads:
-            thread.join(5)
+            thread.join(max(end - time.monotonic(), 0))
         with self._lock:
-            for _, sock in self._sockets.values():
+            for sock in [*(sock for _, sock in self._sockets.values()), *itertools.chain(*self._lines.values())]:
                 sock.close()
             self._sockets.clear()
+            self._lines.clear()
 
     # ---------------------------------------------------------------------------------------------- listening
 
@@ -151,7 +167,29 @@ class MetadataProxy:
                     connection, peer = listener.accept()
                 except OSError:
                     continue  # gone again, or its namespace is
-                self._connections.put((key.data, connection, peer[0]))
+                self._admit((key.data, peer[0]), connection)
+
+    def _admit(self, guest: Guest, connection: socket.socket) -> None:
+        """Lets a connection join its guest's line, or closes it when that is too long."""
+        with self._lock:
+            line = self._lines.get(guest, [])
+            if len(line) < WAITING and sum(map(len, self._lines.values())) < _MOST:
+                self._lines[guest] = [*line, connection]
+                if len(line) < AT_ONCE:
+                    self._connections.put((guest, connection))
+                return
+        LOG.info("%s in %s has too many metadata requests open: one is closed", guest[1], guest[0].namespace)
+        connection.close()
+
+    def _leave(self, guest: Guest, connection: socket.socket) -> None:
+        """Closes a connection and lets the next of its line be worked on."""
+        with self._lock:
+            connection.close()
+            line = [other for other in self._lines.pop(guest, []) if other is not connection]
+            if line:
+                self._lines[guest] = line
+            if len(line) >= AT_ONCE:
+                self._connections.put((guest, line[AT_ONCE - 1]))
 
     # --------------------------------------------------------------------------------------------- forwarding
 
@@ -160,16 +198,17 @@ class MetadataProxy:
             item = self._connections.get()
             if item is None:
                 return
-            origin, connection, address = item
+            guest, connection = item
+            origin, address = guest
             try:
-                connection.settimeout(_TIMEOUT)
+                connection.settimeout(PATIENCE)
                 _Handler(connection, (address, 0), self, origin)
             except OSError as error:
                 LOG.info("metadata request from %s in %s broke off: %s", address, origin.namespace, error)
             except Exception:
                 LOG.exception("metadata request from %s in %s failed", address, origin.namespace)
             finally:
-                connection.close()
+                self._leave(guest, connection)
 
     def who(self, origin: Origin, address: str) -> MetadataSource | None:
         """The server behind an address in a namespace; raises MessagingException when that cannot be found out."""
@@ -178,8 +217,31 @@ class MetadataProxy:
         if known is not None and time.monotonic() - known[0] < _REMEMBER:
             return known[1]
         source = self._resolve(origin.network_id, origin.router_id, address)
+        if len(self._known) >= _REMEMBER_COUNT:
+            self._known.clear()
         self._known[key] = (time.monotonic(), source)
         return source
+
+
+class _Timely(io.RawIOBase):
+    """What a guest sends, all of it within PATIENCE, however small the pieces. Raises TimeoutError."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._end = time.monotonic() + PATIENCE
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request takes too long")
+        self._connection.settimeout(left)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(PATIENCE)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -192,6 +254,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def __init__(self, connection: socket.socket, peer: tuple[str, int], proxy: MetadataProxy, origin: Origin) -> None:
         self._proxy, self._origin = proxy, origin
         super().__init__(connection, peer, None)  # type: ignore[arg-type]
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(_Timely(self.connection))
 
     def log_message(self, format: str, *args: object) -> None:
         LOG.debug("metadata %s in %s: " + format, self.client_address[0], self._origin.namespace, *args)
