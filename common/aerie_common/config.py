@@ -51,11 +51,11 @@ AUTH_OPTS = [
     ),
     cfg.StrOpt("username", help="The service's own user."),
     cfg.StrOpt("password", secret=True, help="Its password."),
-    cfg.StrOpt("project_name", default="service"),
-    cfg.StrOpt("user_domain_name", default="Default"),
-    cfg.StrOpt("project_domain_name", default="Default"),
+    cfg.StrOpt("project_name", default="service", help="The project it works in."),
+    cfg.StrOpt("user_domain_name", default="Default", help="The user's domain."),
+    cfg.StrOpt("project_domain_name", default="Default", help="The project's domain."),
     cfg.StrOpt("interface", default="internal", help="Which of the catalog's endpoints to call."),
-    cfg.ListOpt("memcached_servers", default=[], help="Cache shared by processes."),
+    cfg.ListOpt("memcached_servers", default=[], help="Read by nobody: each process remembers the tokens it has seen."),
 ]
 
 

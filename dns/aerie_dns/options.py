@@ -14,11 +14,11 @@ DNS_OPTS = [
     cfg.IntOpt("soa_retry", default=600, help="SOA retry of new zones, in seconds."),
     cfg.IntOpt("soa_expire", default=86400, help="SOA expire of new zones, in seconds."),
     cfg.IntOpt("soa_minimum", default=3600, help="How long resolvers may remember that a name does not exist."),
-    cfg.IntOpt("quota_zones", default=10),
-    cfg.IntOpt("quota_zone_recordsets", default=500),
-    cfg.IntOpt("quota_zone_records", default=500),
-    cfg.IntOpt("quota_recordset_records", default=20),
-    cfg.IntOpt("quota_api_export_size", default=1000),
+    cfg.IntOpt("quota_zones", default=10, help="Zones of a project; -1, as with all quotas: no limit."),
+    cfg.IntOpt("quota_zone_recordsets", default=500, help="Record sets of a zone."),
+    cfg.IntOpt("quota_zone_records", default=500, help="Records of a zone."),
+    cfg.IntOpt("quota_recordset_records", default=20, help="Records of a record set."),
+    cfg.IntOpt("quota_api_export_size", default=1000, help="Record sets of a zone that may be exported."),
     cfg.BoolOpt(
         "allow_reverse_zones",
         default=False,
@@ -40,7 +40,7 @@ POOL_OPTS = [
     ),
     cfg.StrOpt("powerdns_url", default="http://127.0.0.1:8081", help="PowerDNS's HTTP API."),
     cfg.StrOpt("powerdns_key", default="", secret=True, help="Its key."),
-    cfg.StrOpt("powerdns_server_id", default="localhost"),
+    cfg.StrOpt("powerdns_server_id", default="localhost", help="The server's name in that API."),
     cfg.StrOpt(
         "catalog_zone", help="axfr: the catalog zone (RFC 9432) from which the servers learn which zones to fetch."
     ),
@@ -48,7 +48,7 @@ POOL_OPTS = [
 ]
 MDNS_OPTS = [
     cfg.StrOpt("listen", default="0.0.0.0", help="Address the transfer server listens on, for UDP and TCP."),
-    cfg.PortOpt("port", default=5354),
+    cfg.PortOpt("port", default=5354, help="Its port."),
     cfg.ListOpt("allow_transfer", default=[], help="Addresses and networks that may transfer zones, besides the "
                 "pools' own name servers."),
     cfg.BoolOpt("require_tsig", default=False, help="Refuse transfers that are not signed, whoever asks."),

@@ -12,8 +12,8 @@ FILE_STORE: list[cfg.Opt] = [
 
 S3_STORE: list[cfg.Opt] = [
     cfg.StrOpt("s3_store_host", help="The S3 service, with http:// or https:// (which is meant without)."),
-    cfg.StrOpt("s3_store_access_key", secret=True),
-    cfg.StrOpt("s3_store_secret_key", secret=True),
+    cfg.StrOpt("s3_store_access_key", secret=True, help="Access key of the bucket's user."),
+    cfg.StrOpt("s3_store_secret_key", secret=True, help="Its secret."),
     cfg.StrOpt("s3_store_bucket", help="Bucket for the data of images."),
     cfg.BoolOpt("s3_store_create_bucket_on_put", default=False, help="Make the bucket when it does not exist."),
     cfg.StrOpt(
@@ -38,11 +38,11 @@ SWIFT_STORE: list[cfg.Opt] = [
     cfg.StrOpt(
         "swift_store_auth_address", help="Identity service (version 3), or the address Swift gives tokens at (1)."
     ),
-    cfg.StrOpt("swift_store_auth_version", default="3", choices=["1", "3"]),
+    cfg.StrOpt("swift_store_auth_version", default="3", choices=["1", "3"], help="1: tempauth; 3: Keystone."),
     cfg.StrOpt("swift_store_user", help="project:user"),
     cfg.StrOpt("swift_store_key", secret=True, help="The user's password."),
-    cfg.StrOpt("swift_store_user_domain_name", default="Default"),
-    cfg.StrOpt("swift_store_project_domain_name", default="Default"),
+    cfg.StrOpt("swift_store_user_domain_name", default="Default", help="Domain of the user, version 3."),
+    cfg.StrOpt("swift_store_project_domain_name", default="Default", help="Domain of the project, version 3."),
     cfg.StrOpt("swift_store_region", default="", help="Region of the object store in the catalog."),
     cfg.StrOpt(
         "swift_store_endpoint_type",
@@ -171,9 +171,12 @@ OPTIONS: tuple[tuple[str | None, list[cfg.Opt]], ...] = (
             cfg.ListOpt(
                 "disk_formats",
                 default=["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"],
+                help="What users may call the format of an image's disk.",
             ),
             cfg.ListOpt(
-                "container_formats", default=["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"]
+                "container_formats",
+                default=["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"],
+                help="What users may call the wrapping around it.",
             ),
         ],
     ),

@@ -24,7 +24,6 @@ OPTS: list[cfg.Opt] = [
     cfg.IntOpt("max_fixed_ips_per_port", default=5, help="Addresses a port may have."),
     cfg.IntOpt("max_allowed_address_pair", default=10, help="Allowed address pairs a port may have."),
     cfg.BoolOpt("notify_nova_on_port_status_changes", default=True, help="Tell compute when its ports are wired."),
-    cfg.ListOpt("default_availability_zones", default=["nova"], help="Zones hosts are chosen from."),
 ]
 
 ML2_OPTS: list[cfg.Opt] = [

@@ -76,9 +76,8 @@ class Host:
 def _configuration(host: Host) -> Iterator[Finding]:
     for path in sorted({configuration_file(daemon, host.config_dir) for _, daemon in host.daemons}):
         if not path.exists():
-            yield Finding(
-                "broken", f"configuration {path}", "it does not exist", "Make it from the sample in etc/aerie."
-            )
+            todo = f"Make it; aerie config {path.stem.removesuffix('-agent')} shows every option."
+            yield Finding("broken", f"configuration {path}", "it does not exist", todo)
         elif not os.access(path, os.R_OK):
             yield Finding(
                 "broken", f"configuration {path}", "it cannot be read", "Run this as root, or see its rights."

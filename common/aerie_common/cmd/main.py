@@ -13,7 +13,7 @@ from typing import Any
 from aerie_common import config, service
 from aerie_common.service import Daemon, ServiceSpec
 
-QUICK = ("run", "db", "status", "policy", "all-in-one", "flow", "bus", "doctor")
+QUICK = ("run", "db", "status", "config", "policy", "all-in-one", "flow", "bus", "doctor")
 """Commands that need not wait for the import of all services."""
 
 
@@ -67,6 +67,12 @@ def _all_in_one(args: argparse.Namespace) -> int:
     return all_in_one.run(args)
 
 
+def _config(args: argparse.Namespace) -> int:
+    from aerie_common.cmd import config as command
+
+    return command.run(args)
+
+
 def _policy(args: argparse.Namespace) -> int:
     from aerie_common.cmd import policy
 
@@ -89,6 +95,33 @@ def _doctor(args: argparse.Namespace) -> int:
     from aerie_common.cmd import doctor
 
     return doctor.run(args)
+
+
+def _policies(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """`aerie policy`."""
+    policy = commands.add_parser("policy", help="who may do what, and why; whether a policy file is right")
+    actions = policy.add_subparsers(required=True, metavar="ACTION")
+    for name, text in (("check", "check policy files; with a caller: what that one may do, and why"),
+                       ("show", "the rules in force, or a sample file")):  # fmt: skip
+        action = actions.add_parser(name, parents=[shared], help=text)
+        action.add_argument("--service", action="append", help="one service only, e.g. identity (may be repeated)")
+        action.add_argument("--rule", action="append", help="one rule only, e.g. identity:list_users")
+        action.add_argument("--file", type=Path, help="this policy file instead of the one beside the configuration")
+        action.add_argument("--json", action="store_true")
+        action.set_defaults(call=_policy, action=name)
+        if name == "show":
+            action.add_argument("--sample", action="store_true", help="a file of all defaults, as comments")
+            continue
+        caller = action.add_argument_group("the caller")
+        caller.add_argument("--role", action="append", default=[], help="a role, with those it implies")
+        caller.add_argument("--user", default="the-caller", help="id of the caller")
+        scope = caller.add_mutually_exclusive_group()
+        scope.add_argument("--project", help="id of the token's project")
+        scope.add_argument("--domain", help="id of the token's domain")
+        scope.add_argument("--system", action="store_true", help="a token for the system")
+        caller.add_argument("--token-file", type=Path, help="the body of a validated token, JSON, instead of these")
+        action.add_argument("--target", action="append", default=[], metavar="NAME=VALUE",
+                            help="an attribute of the object asked about (default: the caller's own)")  # fmt: skip
 
 
 def _inspection(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -169,29 +202,9 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true")
     status.set_defaults(call=_status)
 
-    policy = commands.add_parser("policy", help="who may do what, and why; whether a policy file is right")
-    actions = policy.add_subparsers(required=True, metavar="ACTION")
-    for name, text in (("check", "check policy files; with a caller: what that one may do, and why"),
-                       ("show", "the rules in force, or a sample file")):  # fmt: skip
-        action = actions.add_parser(name, parents=[shared], help=text)
-        action.add_argument("--service", action="append", help="one service only, e.g. identity (may be repeated)")
-        action.add_argument("--rule", action="append", help="one rule only, e.g. identity:list_users")
-        action.add_argument("--file", type=Path, help="this policy file instead of the one beside the configuration")
-        action.add_argument("--json", action="store_true")
-        action.set_defaults(call=_policy, action=name)
-        if name == "show":
-            action.add_argument("--sample", action="store_true", help="a file of all defaults, as comments")
-            continue
-        caller = action.add_argument_group("the caller")
-        caller.add_argument("--role", action="append", default=[], help="a role, with those it implies")
-        caller.add_argument("--user", default="the-caller", help="id of the caller")
-        scope = caller.add_mutually_exclusive_group()
-        scope.add_argument("--project", help="id of the token's project")
-        scope.add_argument("--domain", help="id of the token's domain")
-        scope.add_argument("--system", action="store_true", help="a token for the system")
-        caller.add_argument("--token-file", type=Path, help="the body of a validated token, JSON, instead of these")
-        action.add_argument("--target", action="append", default=[], metavar="NAME=VALUE",
-                            help="an attribute of the object asked about (default: the caller's own)")  # fmt: skip
+    options = commands.add_parser("config", help="every option of a service: its default and what it does")
+    options.add_argument("name", metavar="SERVICE", help="e.g. compute; its agents' options are among them")
+    options.set_defaults(call=_config)
 
     aio = commands.add_parser(
         "all-in-one", help="a whole cloud in this process: SQLite, fake hypervisor; no root, no servers"
@@ -203,6 +216,7 @@ def parser() -> argparse.ArgumentParser:
     aio.add_argument("--any-port", action="store_true", help="choose free ports instead of the usual ones")
     aio.set_defaults(call=_all_in_one)
 
+    _policies(commands, shared)
     _inspection(commands, shared)
     if len(sys.argv) > 1 and sys.argv[1] in QUICK:
         return top  # the services' own commands need all services imported
