@@ -48,7 +48,7 @@ def runner(world: World) -> Iterator[Start]:
         made.stop(timeout=2.0)
 
 
-def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
     end = time.monotonic() + seconds
     while not (value := what()):
         assert time.monotonic() < end, "did not come true in time"
@@ -56,7 +56,7 @@ def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
     return value
 
 
-def ended(world: World, flow_id: str, seconds: float = 10.0) -> F.FlowRecord:
+def ended(world: World, flow_id: str, seconds: float = 60.0) -> F.FlowRecord:
     until(lambda: not record(world, flow_id).active, seconds)
     return record(world, flow_id)
 
@@ -68,11 +68,11 @@ def with_step(step: Step, flow: Flow = STORE) -> Flow:
 def waits_for_event(run: Run[World]) -> str:
     run.services.called("label", run)
     if not run.services.ready.is_set():
-        raise F.Pending(30.0, "nobody has a pen")
+        raise F.Pending(3000.0, "nobody has a pen")
     return sample.label(run)
 
 
-PATIENT = with_step(Step("label", do=waits_for_event, undo=sample.unlabel, timeout=20))
+PATIENT = with_step(Step("label", do=waits_for_event, undo=sample.unlabel, timeout=3000))
 
 
 def test_done(world: World, runner: Start) -> None:
@@ -108,7 +108,7 @@ def test_many_flows_many_runners_each_step_once(world: World, runner: Start) -> 
         runner(workers=3)
     flows = [store(world)[1] for _ in range(30)]
     for flow_id in flows:
-        assert ended(world, flow_id, 30.0).state == F.DONE
+        assert ended(world, flow_id).state == F.DONE
     assert sorted(world.calls) == sorted(["claim", "shelve", "check_weather", "label"] * 30)
 
 
@@ -142,7 +142,7 @@ def test_backoff_delays_the_retry(world: World, runner: Start) -> None:
     runner(with_step(Step("label", do=trips, retries=1)))
     _, flow_id = store(world)
     assert ended(world, flow_id).state == F.DONE
-    assert 0.9 < times[1] - times[0] < 2.5
+    assert times[1] - times[0] > 0.9
 
 
 def test_pending_waits_for_a_wake(world: World, runner: Start) -> None:
@@ -152,11 +152,9 @@ def test_pending_waits_for_a_wake(world: World, runner: Start) -> None:
     parked = record(world, flow_id)
     assert parked.lease_owner is None and parked.state == F.RUNNING
     world.ready.set()
-    began = time.monotonic()
     with world.db.write() as conn:
         F.wake(conn, crate_id)
-    assert ended(world, flow_id).state == F.DONE
-    assert time.monotonic() - began < 1.0
+    assert ended(world, flow_id).state == F.DONE  # long before it would have looked again
 
 
 def test_wake_during_the_step_is_not_lost(world: World, runner: Start) -> None:
@@ -175,16 +173,16 @@ def test_wake_during_the_step_is_not_lost(world: World, runner: Start) -> None:
 
 
 def test_pending_polls(world: World, runner: Start) -> None:
-    def third_time(run: Run[World]) -> None:
-        world.called("third", run)
-        if world.calls.count("third") < 3:
-            raise F.Pending(0.1)
+    """When the step wants it, not when the runner looks for work anyhow."""
 
-    runner(with_step(Step("label", do=third_time)))
-    began = time.monotonic()
+    def tenth_time(run: Run[World]) -> None:
+        world.called("tenth", run)
+        if world.calls.count("tenth") < 10:
+            raise F.Pending(0.02)
+
+    runner(with_step(Step("label", do=tenth_time)), poll=30.0)
     _, flow_id = store(world)
-    assert ended(world, flow_id).state == F.DONE
-    assert time.monotonic() - began < 1.5
+    assert ended(world, flow_id, 25.0).state == F.DONE
 
 
 def test_step_that_waits_too_long_fails(world: World, runner: Start) -> None:
@@ -255,10 +253,8 @@ def test_delete_wins_over_a_waiting_flow(world: World, runner: Start) -> None:
     runner(PATIENT, DELETE)
     crate_id, flow_id = store(world)
     until(lambda: record(world, flow_id).reason)
-    began = time.monotonic()
     delete_id = delete(world, crate_id)
-    assert ended(world, delete_id).state == F.DONE
-    assert time.monotonic() - began < 1.0
+    assert ended(world, delete_id).state == F.DONE  # long before the other would have looked again
     assert record(world, flow_id).state == F.CANCELLED
     assert world.calls == ["claim", "shelve", "check_weather", "label", "unlabel", "unshelve", "unclaim", "drop"]
     assert crate(world, crate_id) is None
@@ -269,12 +265,12 @@ def test_delete_wins_over_a_running_step(world: World, runner: Start) -> None:
 
     def busy(run: Run[World]) -> None:
         entered.set()
-        assert leave.wait(10)
+        assert leave.wait(60)
 
     world.hooks["shelve"] = busy
     runner()
     crate_id, flow_id = store(world)
-    assert entered.wait(10)
+    assert entered.wait(60)
     delete_id = delete(world, crate_id)
     time.sleep(0.2)
     assert record(world, delete_id).state == F.PENDING, "began before the other was undone"
@@ -286,7 +282,7 @@ def test_delete_wins_over_a_running_step(world: World, runner: Start) -> None:
 
 def test_long_step_hears_of_the_cancel(world: World, runner: Start) -> None:
     def long(run: Run[World]) -> None:
-        for _ in range(1000):
+        for _ in range(6000):
             run.check()
             time.sleep(0.01)
 
@@ -295,7 +291,7 @@ def test_long_step_hears_of_the_cancel(world: World, runner: Start) -> None:
     crate_id, flow_id = store(world)
     until(lambda: "shelve" in world.calls)
     delete_id = delete(world, crate_id)
-    assert ended(world, delete_id, 5.0).state == F.DONE
+    assert ended(world, delete_id, 30.0).state == F.DONE
     assert record(world, flow_id).state == F.CANCELLED
 
 
@@ -342,13 +338,15 @@ def test_flow_of_a_dead_worker_is_taken_over(world: World, runner: Start) -> Non
     with world.db.write() as conn:
         values = {
             "state": F.RUNNING, "step": 1, "lease_owner": "dead", "results": {"claim": {"amount": 3}},
-            "due_at": utcnow() + datetime.timedelta(seconds=0.5), "step_started_at": utcnow(),
-            "deadline_at": utcnow() + datetime.timedelta(seconds=60),
+            "due_at": utcnow() + datetime.timedelta(seconds=300), "step_started_at": utcnow(),
+            "deadline_at": utcnow() + datetime.timedelta(seconds=600),
         }  # fmt: skip
         conn.execute(sa.update(F.FLOWS).where(F.FLOWS.c.id == flow_id).values(values))
-    runner()
-    time.sleep(0.2)
+    runner(poll=0.1)
+    time.sleep(0.5)
     assert world.calls == []
+    with world.db.write() as conn:  # the lease runs out
+        conn.execute(sa.update(F.FLOWS).where(F.FLOWS.c.id == flow_id).values(due_at=utcnow()))
     assert ended(world, flow_id).state == F.DONE
     assert world.calls == ["shelve", "check_weather", "label"]
     assert crate(world, crate_id).shelf == 3
@@ -369,9 +367,18 @@ def test_step_that_kills_its_workers_is_given_up(world: World) -> None:
 
 
 def test_long_step_keeps_its_lease(world: World, runner: Start) -> None:
-    world.hooks["shelve"] = lambda run: time.sleep(2.0)
-    runner(lease=0.6)
-    runner(lease=0.6)
+    """It is renewed, and so no other runner takes the flow, for as long as the step works."""
+
+    def until_renewed_twice(run: Run[World]) -> None:
+        ends = {record(world, run.flow_id).due_at}
+        while len(ends) < 3:
+            run.check()
+            time.sleep(0.1)
+            ends.add(record(world, run.flow_id).due_at)
+
+    world.hooks["shelve"] = until_renewed_twice
+    runner(lease=6.0)
+    runner(lease=6.0)
     _, flow_id = store(world)
     done = ended(world, flow_id)
     assert done.state == F.DONE
@@ -385,13 +392,13 @@ def test_frozen_worker_changes_nothing_any_more(world: World, runner: Start) -> 
     def freeze(run: Run[World]) -> None:
         if not frozen.is_set():
             frozen.set()
-            assert thaw.wait(10)
+            assert thaw.wait(60)
 
     world.hooks["shelve"] = freeze
     first = runner()
     first._renew = lambda held: None  # type: ignore[method-assign]  # a frozen process renews nothing
     _, flow_id = store(world)
-    assert frozen.wait(10)
+    assert frozen.wait(60)
     with world.db.write() as conn:
         conn.execute(sa.update(F.FLOWS).where(F.FLOWS.c.id == flow_id).values(due_at=utcnow()))
     runner()
@@ -408,10 +415,10 @@ def test_hanging_step_is_abandoned_and_its_thread_replaced(world: World, runner:
 
     def hang(run: Run[World]) -> None:
         if world.calls.count("label") == 1:
-            leave.wait(20)
+            leave.wait(120)
 
     world.hooks["label"] = hang
-    flow = with_step(Step("label", do=sample.label, undo=sample.unlabel, timeout=0.1))
+    flow = with_step(Step("label", do=sample.label, undo=sample.unlabel, timeout=1.0))
     runner(flow, workers=1, lease=0.6)
     try:
         _, flow_id = store(world)
@@ -432,12 +439,12 @@ def test_stop_hands_over_at_once(world: World, runner: Start) -> None:
     world.hooks["claim"] = busy
     first = runner()
     _, flow_id = store(world)
-    assert entered.wait(10)
+    assert entered.wait(60)
     first.stop()
     handed = record(world, flow_id)
     assert (handed.state, handed.step, handed.lease_owner) == (F.RUNNING, 1, None)
     runner()
-    assert ended(world, flow_id, 2.0).state == F.DONE
+    assert ended(world, flow_id, 10.0).state == F.DONE, "not before the lease would have run out"
     assert world.calls == ["claim", "shelve", "check_weather", "label"]
 
 
@@ -480,9 +487,10 @@ def test_start_that_is_rolled_back_starts_nothing(world: World, runner: Start) -
 def test_idle_runner_costs_one_query_a_second(world: World, runner: Start) -> None:
     runner(workers=8)
     time.sleep(0.3)
+    began = time.monotonic()
     with count_queries(world.db) as queries:
         time.sleep(3.0)
-    assert 2 <= queries.count <= 5
+    assert 2 <= queries.count <= time.monotonic() - began + 2
 
 
 def test_lost_database(mariadb: Any, mariadb_url: str) -> None:
@@ -501,7 +509,7 @@ def test_lost_database(mariadb: Any, mariadb_url: str) -> None:
         until(lambda: not mariadb.running)
         time.sleep(1.0)
         mariadb.start()
-        assert ended(world, flow_id, 20.0).state == F.DONE
+        assert ended(world, flow_id).state == F.DONE
         assert crate(world, crate_id).state == "stored"
     finally:
         runner.stop()

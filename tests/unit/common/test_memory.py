@@ -42,7 +42,7 @@ def test_what_a_burst_took_is_given_back(trimmer: Trimmer) -> None:
     while time.process_time() - before < 0.2:  # a daemon that has done nothing is left alone
         pass
     trimmer.start()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while private_mib() > full - PIECES * SIZE / (1 << 20) / 2 and time.monotonic() < end:
         time.sleep(0.05)
     libc.free(last)
