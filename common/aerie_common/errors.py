@@ -83,11 +83,6 @@ class Gone(AerieError):
     template = "This is no longer offered."
 
 
-class PreconditionFailed(AerieError):
-    status, code = 412, "precondition_failed"
-    template = "The object has changed since you read it."
-
-
 class TooLarge(AerieError):
     status, code = 413, "too_large"
     template = "The request is larger than allowed."
@@ -103,11 +98,6 @@ class OverQuota(AerieError):
 class UnsupportedMediaType(AerieError):
     status, code = 415, "unsupported_media_type"
     template = "The content type {content_type} is not supported."
-
-
-class TooManyRequests(AerieError):
-    status, code = 429, "too_many_requests"
-    template = "Too many requests. Try again later."
 
 
 class NotImplementedHere(AerieError):

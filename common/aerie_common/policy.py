@@ -27,7 +27,6 @@ ADMIN = "rule:admin"
 ADMIN_OR_SERVICE = "rule:admin or role:service"
 PROJECT_READER = "rule:admin or (role:reader and project_id:%(project_id)s)"
 PROJECT_MEMBER = "rule:admin or (role:member and project_id:%(project_id)s)"
-PROJECT_MANAGER = "rule:admin or (role:manager and project_id:%(project_id)s)"
 OWN_USER = "rule:admin or user_id:%(user_id)s"
 
 BASE_RULES = (

@@ -22,8 +22,6 @@ RESIZED: Final = "resized"
 ERROR: Final = "error"
 DELETED: Final = "deleted"
 
-VM_STATES: Final = (BUILDING, ACTIVE, PAUSED, SUSPENDED, STOPPED, RESCUED, RESIZED, ERROR)
-
 # task_state
 SCHEDULING: Final = "scheduling"
 NETWORKING: Final = "networking"
@@ -59,7 +57,6 @@ class Verb:
     deadline: float = 600
 
 
-_BUILT = (ACTIVE, PAUSED, SUSPENDED, STOPPED, RESCUED, RESIZED, ERROR)
 _REBOOTING = (None, "rebooting", "reboot_pending", "reboot_started")
 
 VERBS: Final[dict[str, Verb]] = {
@@ -84,9 +81,6 @@ VERBS: Final[dict[str, Verb]] = {
     )
 }  # fmt: skip
 """Verbs that go through a task state. Delete is none of them: it wins in every state."""
-
-MUST_EXIST: Final = _BUILT
-"""vm_states in which a server has (or had) a guest."""
 
 _STATUS: Final[dict[str, tuple[str, dict[str, str]]]] = {
     ACTIVE: ("ACTIVE", {

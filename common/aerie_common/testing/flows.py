@@ -88,12 +88,6 @@ def check(scenario: Scenario, case: Case) -> None:
         assert record.fault is not None and record.fault.step == scenario.step
 
 
-def check_all(flow: Flow, make: Callable[[], Case]) -> None:
-    """Every scenario in turn, each in a world of its own."""
-    for scenario in scenarios(flow):
-        check(scenario, make())
-
-
 def _sabotage(scenario: Scenario, case: Case) -> Flow:
     steps = []
     for step in scenario.flow.steps:

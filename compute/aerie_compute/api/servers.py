@@ -35,7 +35,6 @@ SORT_KEYS = frozenset(
         "terminated_at", "launch_index", "locked_by",
     }
 )  # fmt: skip
-ADMIN_ATTRIBUTES = "os_compute_api:os-extended-server-attributes"
 
 
 # ------------------------------------------------------------------------------------------------------------- showing

@@ -280,7 +280,6 @@ RESET_STATE = action("os-resetState", schema.obj({"state": schema.enum("active",
 GROUP = schema.obj({"name": schema.string(1, 255)}, ["name"])
 ADD_FLOATING_IP = action("addFloatingIp", schema.obj({"address": ADDRESS, "fixed_address": ADDRESS}, ["address"]))
 REMOVE_FLOATING_IP = action("removeFloatingIp", schema.obj({"address": ADDRESS}, ["address"]))
-MIGRATE = action("migrate", schema.anything())
 RESCUE = action("rescue", schema.obj({"adminPass": schema.string(), "rescue_image_ref": schema.uuid()}, nullable=True))
 LOCK = action("lock", schema.any_of({"type": "null"}, schema.obj({"locked_reason": schema.string(1, 255)})))
 LOCK_OLD = action("lock")

@@ -21,8 +21,6 @@ class RecordSet:
     id: str
     zone_id: str
     zone_name: str
-    zone_type: str
-    zone_project_id: str
     project_id: str
     name: str
     type: str
@@ -48,8 +46,6 @@ class _RecordSets(Noun[RecordSet]):
         super().__init__(RECORDSETS, RecordSet)
         self.columns += [
             ZONES.c.name.label("zone_name"),
-            ZONES.c.type.label("zone_type"),
-            ZONES.c.project_id.label("zone_project_id"),
         ]
 
     def source(self) -> sa.FromClause:

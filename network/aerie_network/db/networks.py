@@ -105,12 +105,6 @@ def visible(project_id: str | None) -> Condition:
     )
 
 
-def is_granted(conn: sa.Connection, network_id: str, project_id: str | None) -> bool:
-    """May the project attach ports, by a grant to it alone?"""
-    query = granted("network", "access_as_shared", project_id)
-    return conn.execute(query.where(tables.rbac_policies.c.object_id == network_id)).first() is not None
-
-
 def lock(conn: sa.Connection, network_id: str) -> None:
     """Until the transaction ends nobody else changes this network's subnets. Raises NetworkNotFound."""
     if conn.execute(sa.select(_N.id).where(_N.id == network_id).with_for_update()).first() is None:

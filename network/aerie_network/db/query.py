@@ -42,9 +42,6 @@ class Page(Generic[T]):
     next: str | None = None
     previous: str | None = None
 
-    def with_items(self, items: list[Any]) -> Page[Any]:
-        return Page(items, self.next, self.previous)
-
 
 @dataclass(slots=True)
 class _Entry(Generic[T]):

@@ -138,10 +138,6 @@ def _floating_children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -
     ]
 
 
-def _by_fixed_port_device(values: Values) -> Condition:
-    return _F.port_id.in_(sa.select(_P.id).where(_P.device_id.in_(values)))
-
-
 FLOATING_IPS = Store(tables.floatingips, FloatingIp, FloatingIPNotFound, children=_floating_children)
 FORWARDINGS = Store(tables.port_forwardings, PortForwarding, PortForwardingNotFound)
 

@@ -121,10 +121,6 @@ def _shared(values: Values) -> Condition:
     return test if values[-1].lower() in ("true", "1", "yes") else sa.not_(test)
 
 
-def _foreign_rule_owner(values: Values) -> Condition:
-    return _R.security_group_id.in_(sa.select(_G.id).where(_G.project_id.in_(values)))
-
-
 STORE = Store(
     tables.security_groups, SecurityGroup, SecurityGroupNotFound, filters={"shared": _shared}, children=_children
 )
@@ -189,10 +185,6 @@ def in_use(conn: sa.Connection, group_id: str) -> bool:
 def usable(conn: sa.Connection, ids: Iterable[str], *where: Condition) -> set[str]:
     """Those of the groups that exist, within the scope."""
     return {i for (i,) in conn.execute(sa.select(_G.id).where(_G.id.in_(list(ids)), *where))}
-
-
-def stateful_of(conn: sa.Connection, group_id: str) -> bool | None:
-    return conn.execute(sa.select(_G.stateful).where(_G.id == group_id)).scalar()
 
 
 def rule_count(conn: sa.Connection, group_id: str) -> dict[str, int]:

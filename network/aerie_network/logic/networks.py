@@ -32,7 +32,6 @@ from aerie_network.logic.work import Work, change, changed, scope
 from aerie_network.schemas import networks as schema
 
 VXLAN_OVERHEAD = 50
-MIN_MTU_IPV6 = 1280
 # Ports of the service's own which go with their network.
 AUTO_DELETED = (states.DHCP,)
 
