@@ -28,7 +28,6 @@ from aerie_common.errors import (
 from aerie_common.http import Reply, Request
 from aerie_common.microversions import Version
 from aerie_common.operations import Match, Operation
-from aerie_common.wire import BrokenBody
 
 LOG = logging.getLogger(__name__)
 ACCESS = logging.getLogger("aerie.access")
@@ -66,8 +65,6 @@ class Application:
         except db_exception.DBConnectionError:
             LOG.exception("the database does not answer")
             status, body = self._refuse(ServiceUnavailable(), request, headers)
-        except BrokenBody:
-            raise  # the client's doing: the connection ends
         except Exception:  # the fault wrapper: whatever else goes wrong is this program's mistake
             LOG.exception("unexpected error in %s %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
             status, body = self._refuse(AerieError(), request, headers)

@@ -151,10 +151,11 @@ class ServiceClients:
                 )
                 self._http = requests.Session()
                 self._http.trust_env = False
+                self._http.verify = verify = False if options.insecure else options.cafile or True
                 adapter = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=32)
                 self._http.mount("http://", adapter)
                 self._http.mount("https://", adapter)
-                self._session = Session(auth=auth, session=self._http, user_agent="aerie")
+                self._session = Session(auth=auth, session=self._http, verify=verify, user_agent="aerie")
             return self._session, self._http
 
     @property

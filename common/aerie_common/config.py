@@ -35,6 +35,8 @@ API_OPTS = [
     cfg.PortOpt("port", help="Port the API listens on (default: the service's usual one)."),
     cfg.IntOpt("workers", default=1, min=1, help="Processes that serve the API."),
     cfg.IntOpt("threads", default=16, min=1, help="Requests one process works on at a time."),
+    cfg.StrOpt("cert_file", help="Serve HTTPS: the certificate and its chain (PEM)."),
+    cfg.StrOpt("key_file", help="The certificate's private key (PEM)."),
     cfg.StrOpt("public_endpoint", help="Base URL for links, where a proxy hides the real one."),
     cfg.StrOpt("paste_config", help="PasteDeploy file (default: <service>-paste.ini beside the configuration)."),
     cfg.StrOpt(
@@ -55,7 +57,16 @@ AUTH_OPTS = [
     cfg.StrOpt("user_domain_name", default="Default", help="The user's domain."),
     cfg.StrOpt("project_domain_name", default="Default", help="The project's domain."),
     cfg.StrOpt("interface", default="internal", help="Which of the catalog's endpoints to call."),
+    cfg.StrOpt("cafile", help="Certificates that HTTPS endpoints are verified by (default: the system's)."),
+    cfg.BoolOpt("insecure", default=False, help="Do not verify HTTPS endpoints."),
     cfg.ListOpt("memcached_servers", default=[], help="Read by nobody: each process remembers the tokens it has seen."),
+]
+PROXY_OPTS: list[cfg.Opt] = [
+    cfg.BoolOpt(
+        "enable_proxy_headers_parsing",
+        default=False,
+        help="Build links from the X-Forwarded-* headers. Only behind a proxy that sets them itself.",
+    ),
 ]
 
 
@@ -65,7 +76,13 @@ def new(options: Iterable[tuple[str | None, list[cfg.Opt]]] = ()) -> cfg.ConfigO
     for opt in LOG_OPTS + HOST_OPTS:
         conf.register_opt(opt)
     rpc.register_options(conf)
-    for group, opts in (("database", DATABASE_OPTS), ("api", API_OPTS), ("keystone_authtoken", AUTH_OPTS), *options):
+    for group, opts in (
+        ("database", DATABASE_OPTS),
+        ("api", API_OPTS),
+        ("keystone_authtoken", AUTH_OPTS),
+        ("oslo_middleware", PROXY_OPTS),
+        *options,
+    ):
         for opt in opts:
             conf.register_opt(opt, group=group)
     return conf

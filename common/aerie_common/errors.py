@@ -73,6 +73,11 @@ class NotAcceptable(AerieError):
     template = "Version {version} is not supported by the API. Minimum is {minimum} and maximum is {maximum}."
 
 
+class RequestTimeout(AerieError):
+    status, code = 408, "request_timeout"
+    template = "The request did not come to its end in time."
+
+
 class Conflict(AerieError):
     status, code = 409, "conflict"
     template = "The request conflicts with the present state."

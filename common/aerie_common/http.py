@@ -103,7 +103,7 @@ class Request:
     def base_url(self) -> str:
         """Scheme, host, port and prefix as the client addressed this API, or the configured public endpoint."""
         configured = self.svc.conf.api.public_endpoint
-        return str(configured or self.http.host_url).rstrip("/") + self.prefix
+        return str(configured or self.http.application_url).rstrip("/") + self.prefix
 
     @property
     def url(self) -> str:

@@ -9,13 +9,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import orjson
+from oslo_config import cfg
 from paste import deploy
 
 from aerie_common import metrics, openapi
 from aerie_common.application import Application
 from aerie_common.auth import AuthFilter
+from aerie_common.context import new_request_id
+from aerie_common.errors import AerieError
 from aerie_common.service import Service, Stoppable
-from aerie_common.serving import HttpServer, WsgiApp
+from aerie_common.serving import HttpServer, Tls, WsgiApp
+from aerie_common.wire import HOST
 
 PASTE_FILE = "api-paste.ini"
 _building = threading.local()
@@ -35,7 +40,30 @@ def build(svc: Service) -> WsgiApp:
         app: WsgiApp = deploy.loadapp(f"config:{path.resolve()}", name="main")
     finally:
         del _building.svc
+    if svc.conf.oslo_middleware.enable_proxy_headers_parsing:
+        app = behind_proxy(app)
     return app
+
+
+def behind_proxy(app: WsgiApp) -> WsgiApp:
+    """The same application, seeing its client where the proxy in front says it is. What makes no sense is left out."""
+
+    def forwarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        told = {
+            name: environ.get(f"HTTP_X_FORWARDED_{name}", "").partition(",")[0].strip()
+            for name in ("PROTO", "HOST", "FOR", "PREFIX")
+        }
+        if told["PROTO"] in ("http", "https"):
+            environ["wsgi.url_scheme"] = told["PROTO"]
+        if HOST.fullmatch(told["HOST"]):
+            environ["HTTP_HOST"] = told["HOST"]
+        if told["FOR"]:
+            environ["REMOTE_ADDR"] = told["FOR"]
+        if told["PREFIX"].startswith("/"):
+            environ["SCRIPT_NAME"] = told["PREFIX"].rstrip("/")
+        return app(environ, start_response)
+
+    return forwarded
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> WsgiApp:
@@ -73,13 +101,34 @@ def observability_factory(global_conf: dict[str, str], **local_conf: str) -> Cal
 
 
 def serve(svc: Service, default_port: int) -> Stoppable:
-    """Start serving the service's API on its configured address."""
+    """Start serving the service's API on its configured address (`default_port` unless a port is configured)."""
+    return serve_at(svc, svc.conf.api.port or default_port)
+
+
+def serve_at(svc: Service, port: int) -> Stoppable:
+    """The same at this port."""
     options = svc.conf.api
+
+    def refusal(error: AerieError) -> tuple[list[tuple[str, str]], bytes]:
+        request_id = new_request_id()
+        headers = [("Content-Type", "application/json"), ("X-Openstack-Request-Id", request_id)]
+        return headers, orjson.dumps(svc.table.dialect(error, request_id))
+
     server = HttpServer(
         build(svc),
-        (options.listen, options.port or default_port),
+        (options.listen, port),
         threads=options.threads,
         reuse_port=options.workers > 1,
+        tls=tls(svc.conf),
+        refusal=refusal,
     )
     server.start()
     return server
+
+
+def tls(conf: cfg.ConfigOpts) -> Tls | None:
+    """What `[api]` says of TLS, None for plain HTTP. SystemExit when only one of certificate and key is there."""
+    cert_file, key_file = conf.api.cert_file, conf.api.key_file
+    if bool(cert_file) != bool(key_file):
+        raise SystemExit("[api] cert_file and key_file go together.")
+    return Tls(cert_file, key_file) if cert_file else None

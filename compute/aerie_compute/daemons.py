@@ -41,16 +41,9 @@ def start_api(conf: cfg.ConfigOpts) -> list[Stoppable]:
 def start_placement(conf: cfg.ConfigOpts) -> list[Stoppable]:
     """Serve the placement API."""
     from aerie_common import pipeline
-    from aerie_common.serving import HttpServer
     from aerie_compute.container import Placement
 
-    options = conf.api
-    server = HttpServer(
-        pipeline.build(Placement(conf)), (options.listen, conf.placement.port), threads=options.threads,
-        reuse_port=options.workers > 1,
-    )  # fmt: skip
-    server.start()
-    return [server]
+    return [pipeline.serve_at(Placement(conf), conf.placement.port)]
 
 
 def _alive(svc: Compute, binary: str) -> Reconciler:

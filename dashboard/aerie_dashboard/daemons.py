@@ -16,9 +16,11 @@ PORT = 8080
 
 def start(conf: cfg.ConfigOpts) -> list[Stoppable]:
     """Serve the pages."""
+    from aerie_common.pipeline import tls
     from aerie_dashboard.site import application
 
-    server = HttpServer(application(conf), (conf.api.listen, conf.api.port or PORT), threads=conf.api.threads)
+    address = (conf.api.listen, conf.api.port or PORT)
+    server = HttpServer(application(conf), address, threads=conf.api.threads, tls=tls(conf))
     server.start()
     return [server]
 

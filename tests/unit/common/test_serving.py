@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import http.client
+import os
+import resource
 import socket
 import tempfile
 import threading
@@ -13,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import http_corpus
 from aerie_common import serving, wire
 from aerie_common.http import FileSlice
 from aerie_common.serving import HttpServer
@@ -36,6 +41,11 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if path == "/none":
         start_response("204 No Content", [])
         return []
+    if path == "/unchanged":
+        start_response("304 Not Modified", [])
+        return []
+    if path.startswith("/raises/"):
+        raise getattr(builtins, path.removeprefix("/raises/"))("far away")
     if path == "/breaks":
         raise RuntimeError("a mistake of the application")
     if path == "/injects":
@@ -142,11 +152,19 @@ def test_bodies(server: HttpServer) -> None:
 
 
 def test_a_client_that_waits_for_leave_to_send(server: HttpServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as s:
+    """It gets it when the application wants the body, and not before."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as s:
         s.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
-        assert s.recv(100).startswith(b"HTTP/1.1 100 ")
+        assert s.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         s.sendall(b"hello")
         assert s.recv(1000).endswith(b"hello")
+
+
+def test_no_leave_for_a_body_that_nobody_wants(server: HttpServer) -> None:
+    """As the client may send it all the same or not, the connection ends."""
+    sent = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    found, got, closed = http_corpus.exchange(server.port, sent, 1)
+    assert (found, closed) == ([200], True) and b" 100 " not in got
 
 
 def test_old_clients(server: HttpServer) -> None:
@@ -156,43 +174,14 @@ def test_old_clients(server: HttpServer) -> None:
     assert b"Connection: keep-alive" in talk(server, b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
 
 
-@pytest.mark.parametrize(
-    ("sent", "expected"),
-    [
-        (b"GET / HTTP/1.1\nHost: a\n\r\n\r\n", 400),
-        (b"get / HTTP/1.1\r\n\r\n", 400),
-        (b"GET http://a/ HTTP/1.1\r\n\r\n", 400),
-        (b"GET /#a HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/2.0\r\n\r\n", 505),
-        (b"GET /a b HTTP/1.1\r\n\r\n", 400),
-        (b"POST /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc", 400),
-        (b"nonsense\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: \0\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: b\rC: d\r\n\r\n", 400),
-        (b"POST /echo HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
-        (b"POST /echo HTTP/1.1\r\nContent-Length: +3\r\n\r\nabc", 400),
-        (b"POST /echo HTTP/1.1\r\nContent-Length: -3\r\n\r\nabc", 400),
-        (b"POST /echo HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        (b"POST /echo HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
-        (b"GET / HTTP/1.1\r\nA: " + b"x" * (65 << 10) + b"\r\n\r\n", 431),
-    ],
-)
-def test_what_is_refused(server: HttpServer, sent: bytes, expected: int) -> None:
-    """Nothing of it reaches the application, and the connection ends."""
-    reply = talk(server, sent + b"GET / HTTP/1.1\r\nHost: smuggled\r\n\r\n")
-    assert status(reply) in (expected, 0) and reply.count(b"Server: ") <= 1 and not seen
-    assert reply == b"" or b"Connection: close" in reply
-
-
-def test_an_offer_to_upgrade_is_not_taken(server: HttpServer) -> None:
-    """The request is answered as it stands, and what follows is not taken for another one."""
-    offer = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
-    reply = talk(server, offer + b"GET /echo HTTP/1.1\r\nHost: smuggled\r\n\r\n")
-    assert status(reply) == 200 and len(seen) == 1
+@pytest.mark.parametrize("case", http_corpus.ALL, ids=lambda case: case.name)
+def test_corpus(server: HttpServer, case: http_corpus.Case) -> None:
+    """Each is answered as it has to be; a refused one, and what follows it, never reaches the application; and the
+    answer arrives however much the client sends behind what was refused."""
+    found, got, closed = http_corpus.exchange(server.port, case.sent, len(case.answers))
+    assert (tuple(found), closed) == (case.answers, case.closes), got[-500:]
+    assert tuple(environ["PATH_INFO"] for environ in seen) == case.seen
+    assert not case.closes or got.count(b"Connection: close\r\n") == 1
 
 
 def test_a_request_byte_by_byte(server: HttpServer) -> None:
@@ -203,10 +192,11 @@ def test_a_request_byte_by_byte(server: HttpServer) -> None:
         assert s.recv(1000).endswith(b"hello")
 
 
-@pytest.mark.parametrize("chunks", [b"zz\r\nabc\r\n0\r\n\r\n", b"3\r\nabcd\r\n0\r\n\r\n", b"-1\r\n\r\n"])
-def test_broken_chunks_end_the_connection(server: HttpServer, chunks: bytes) -> None:
-    sent = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"GET / HTTP/1.1\r\n\r\n"
-    assert b" 200 " not in talk(server, sent)
+def test_headers_are_what_they_seem(server: HttpServer) -> None:
+    http_corpus.exchange(server.port, http_corpus.get(b"X_User_Id: root", b"X-User-Id: me", b"Content_Length: 5"), 1)
+    assert seen[0]["HTTP_X_USER_ID"] == "me" and "CONTENT_LENGTH" not in seen[0]
+    http_corpus.exchange(server.port, http_corpus.get(target=b"http://real/x"), 1)
+    assert (seen[1]["HTTP_HOST"], seen[1]["PATH_INFO"]) == ("real", "/x")
 
 
 def test_paths_and_headers(server: HttpServer) -> None:
@@ -230,10 +220,151 @@ def test_a_reply_shorter_than_said_ends_its_connection(server: HttpServer) -> No
     assert reply.endswith(b"12345") and reply.count(b"HTTP/1.1 ") == 1
 
 
-def test_a_client_that_stops_within_a_request(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "PATIENCE", 0.2)
-    assert status(talk(server, b"GET / HTTP/1.1\r\nHost:")) == 408
-    assert talk(server, b"POST /echo HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc") == b""
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost:",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 70_000,
+    ],
+)
+def test_a_client_that_stops_within_a_request(server: HttpServer, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(serving, "PATIENCE", 0.3)
+    found, got, closed = http_corpus.exchange(server.port, sent, 2)
+    assert (found, closed) == ([408], True) and b"in time" in got
+
+
+def test_a_trickling_client_has_as_long_and_no_longer(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes within its time does not prolong it."""
+    monkeypatch.setattr(serving, "PATIENCE", 1.0)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as s:
+        s.sendall(b"GET / HTTP/1.1\r\n")
+        began = time.monotonic()
+        s.settimeout(0.1)
+        while time.monotonic() - began < 20:
+            s.sendall(b"X-A: 1\r\n")
+            try:
+                assert http_corpus.statuses(s.recv(1000)) == [408]
+                break
+            except TimeoutError:
+                continue
+        assert 1.0 <= time.monotonic() - began < 20
+
+
+def test_silent_and_slow_clients_hold_no_thread(server: HttpServer) -> None:
+    """Of four threads: those who say nothing, half a head or half a small body, and those who never come to the end of
+    a refused upload, leave all to the others."""
+    halves = [
+        b"",
+        b"GET / HTTP/1.1\r\nHo",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nabc",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc",
+    ]
+    slow = []
+    for number in range(40):
+        s = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        s.sendall(halves[number % len(halves)])
+        slow.append(s)
+    try:
+        began = time.monotonic()
+        for _ in range(20):
+            assert http_corpus.exchange(server.port, http_corpus.get(b"Connection: close"), 1)[0] == [200]
+        assert time.monotonic() - began < serving.PATIENCE / 2
+        slow[1].sendall(b"st: a\r\n\r\n")
+        assert http_corpus.statuses(slow[1].recv(1000)) == [200]
+        slow[3].sendall(b"\r\n0\r\n\r\n")
+        assert slow[3].recv(1000).endswith(b"abc")
+    finally:
+        for s in slow:
+            s.close()
+
+
+def test_data_is_taken_as_it_comes(server: HttpServer) -> None:
+    """However little: an upload of data may be watched by others."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as s:
+        s.sendall(http_corpus.post(b"Content-Type: application/octet-stream", b"Content-Length: 6", body=b"abc"))
+        end = time.monotonic() + 20
+        while not seen:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        s.sendall(b"def")
+        assert s.recv(1000).endswith(b"abcdef")
+
+
+def test_a_refused_upload_that_does_not_end(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client gets the answer; the thread does not wait for all of it."""
+    monkeypatch.setattr(wire, "DRAIN_PAUSE", 0.5)
+    sent = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 70_000
+    found, _, closed = http_corpus.exchange(server.port, sent, 2)
+    assert (found, closed) == ([200], True)
+
+
+def test_idle_connections_end_in_time(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "IDLE", 0.5)
+    found, _, closed = http_corpus.exchange(server.port, http_corpus.get(), 2)
+    assert (found, closed) == ([200], True)
+
+
+def test_a_request_that_comes_as_an_idle_connection_ends(server: HttpServer) -> None:
+    """What has come when the watch loses its patience is answered, not thrown away."""
+    inner = server._server
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as s:
+        s.sendall(http_corpus.get())
+        assert http_corpus.statuses(s.recv(1000)) == [200]
+        end = time.monotonic() + 20
+        while not inner._watched and time.monotonic() < end:
+            time.sleep(0.005)
+        [conn] = inner._watched.values()
+        inner._watched.pop(conn.fd)  # the watch has looked, and is slow to act
+        s.sendall(http_corpus.get(target=b"/late"))
+        time.sleep(0.05)
+        inner._watched[conn.fd] = conn
+        inner._late(conn)
+        assert http_corpus.statuses(s.recv(1000)) == [200] and seen[-1]["PATH_INFO"] == "/late"
+        s.sendall(http_corpus.get())
+        assert http_corpus.statuses(s.recv(1000)) == [200]
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, ConnectionResetError, BlockingIOError, OSError])
+def test_an_application_that_lets_network_errors_through(server: HttpServer, kind: type[Exception]) -> None:
+    """They are its own mistakes, not its client's going away: nobody is left without an answer."""
+    found, _, _ = http_corpus.exchange(server.port, http_corpus.get(target=f"/raises/{kind.__name__}".encode()), 1)
+    assert found == [500]
+
+
+def test_no_more_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a process may open no more, the connections that have been idle for longest make room."""
+    server = HttpServer(application, ("127.0.0.1", 0), threads=4)
+    server.start()
+    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(30)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        for s in idle:
+            s.sendall(http_corpus.get())
+            assert http_corpus.statuses(s.recv(1000)) == [200]
+        late = socket.socket()
+        idle.append(late)
+        used = max(int(fd) for fd in os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, hard))
+        fillers = []
+        with contextlib.suppress(OSError):
+            while True:
+                fillers.append(os.dup(0))
+        try:
+            late.settimeout(20)
+            late.connect(("127.0.0.1", server.port))
+            late.sendall(http_corpus.get())
+            assert http_corpus.statuses(late.recv(1000)) == [200]
+        finally:
+            for fd in fillers:
+                os.close(fd)
+        assert idle[0].recv(100) == b""
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for s in idle:
+            s.close()
+        server.stop()
 
 
 def test_more_connections_than_threads(server: HttpServer) -> None:
@@ -261,17 +392,22 @@ def test_more_connections_than_threads(server: HttpServer) -> None:
         client.close()
 
 
-def test_stop_finishes_the_request_at_hand() -> None:
-    server = HttpServer(application, ("127.0.0.1", 0), threads=4)
+def test_stop_finishes_the_requests_at_hand() -> None:
+    """Those being answered, and those that have come on connections which nobody had looked at yet."""
+    server = HttpServer(application, ("127.0.0.1", 0), threads=2)
     server.start()
-    found: list[bytes] = []
-    request = b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    thread = threading.Thread(target=lambda: found.append(talk(server, request)))
-    thread.start()
+    clients = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(6)]
+    for client in clients:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(1000).endswith(b"ok")
+    time.sleep(serving.LINGER * 5)
+    for client in clients:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
     time.sleep(0.1)
     server.stop()
-    thread.join(5)
-    assert found[0].endswith(b"ok")
+    for client in clients:
+        assert client.recv(1000).endswith(b"ok") and client.recv(1000) == b""
+        client.close()
 
 
 def test_the_names_of_headers_are_remembered_within_bounds() -> None:
