@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`aerie image ...`: what operators do to the data of images."""
+"""`aerie image ...`: what operators do to the data of images, and to the definitions that forms offer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from oslo_config import cfg
 
 from aerie_common.http import FileSlice
-from aerie_image import db, remote
+from aerie_image import db, remote, standard_metadefs
 from aerie_image.container import ImageService
 from aerie_image.db.images import Image
 from aerie_image.logic.content import HASH_ALGORITHM, Digests
@@ -47,6 +47,14 @@ def scrub(conf: cfg.ConfigOpts, arguments: list[str]) -> int:
         print(f"{image_id}: there is no such image, or it has no data", file=sys.stderr)
     print(f"{seen} copies examined, {bad} bad")
     return 1 if bad else 0
+
+
+def load_metadefs(conf: cfg.ConfigOpts, arguments: list[str]) -> int:
+    """Add the standard metadata definitions that are missing, as after an upgrade; changes none that is there."""
+    argparse.ArgumentParser("aerie image load-metadefs", description=load_metadefs.__doc__).parse_args(arguments)
+    added = standard_metadefs.add_missing(ImageService(conf))
+    print("\n".join([*added, f"{len(added)} namespaces added"]))
+    return 0
 
 
 def _images(svc: ImageService, only: list[str]) -> Iterator[Image]:

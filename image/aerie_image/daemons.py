@@ -44,7 +44,11 @@ SPEC = ServiceSpec(
     options=OPTIONS,
     databases=(DatabaseSpec("image", "database", lambda: METADATA),),
     table=lambda: TABLE,
-    commands={"replicate": replication.run, "scrub": commands.scrub},
+    commands={
+        "load-metadefs": commands.load_metadefs,
+        "replicate": replication.run,
+        "scrub": commands.scrub,
+    },
     all_in_one={(None, "enabled_backends"): {"file": "file", "copies": "file"}, (None, "use_keystone_limits"): True},
     paths={
         ("file", "filesystem_store_datadir"): "images",

@@ -116,6 +116,58 @@ def test_resource_types_filter_namespaces(api: Api, admin: Caller) -> None:
     api.call("DELETE", f"{types}/OS::Nova::Flavor", by=admin, expect=404)
 
 
+def test_every_standard_namespace_is_public_and_one_that_can_be_made(one_api: Api) -> None:
+    """What one cloud shows can be given to another one as it is."""
+    admin, member = one_api.caller("admin"), one_api.caller("member")
+    standard_metadefs.load(one_api.svc)
+    for name, standard in standard_metadefs.STANDARD.items():
+        shown = one_api.call("GET", f"{ROOT}/{name}", by=member, expect=200).json
+        assert (shown["visibility"], shown["protected"]) == ("public", True) and shown["description"]
+        assert shown["properties"] == standard.properties and bool(shown["properties"]) != bool(shown["objects"])
+        assert {o["name"]: o["properties"] for o in shown["objects"]} == {
+            n: p for n, (_, p) in standard.objects.items()
+        }
+        body = {key: shown[key] for key in ("display_name", "description", "properties")}
+        body["objects"] = [{k: o[k] for k in ("name", "description", "properties")} for o in shown["objects"]]
+        make(one_api, admin, f"Copy::{name}", **body)
+
+
+FORMS = {
+    "OS::Glance::Image": 19,
+    "OS::Cinder::Volume": 9,
+    "OS::Nova::Flavor": 11,
+    "OS::Nova::Aggregate": 4,
+    "OS::Nova::Server": 3,
+    "OS::Trove::Instance": 1,
+}
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_forms_find_what_there_is_for_their_resource(one_api: Api, kind: str) -> None:
+    """As Horizon asks: which namespaces are for this resource, then each of them under the names it has there."""
+    member = one_api.caller("member")
+    standard_metadefs.load(one_api.svc)
+    found = one_api.call("GET", f"{ROOT}?resource_types={kind}&limit=100", by=member, expect=200).json["namespaces"]
+    assert len(found) == FORMS[kind]
+    for namespace in found:
+        standard = standard_metadefs.STANDARD[namespace["namespace"]]
+        [there] = [a for a in namespace["resource_type_associations"] if a["name"] == kind]
+        at = standard.types[kind]
+        assert (there.get("prefix"), there.get("properties_target")) == (at.prefix, at.target)
+        shown = one_api.call("GET", f"{ROOT}/{standard.name}?resource_type={kind}", by=member, expect=200).json
+        assert sorted(shown["properties"]) == sorted((at.prefix or "") + name for name in standard.properties)
+
+
+def test_namespaces_that_are_new_in_a_release_are_added_and_no_other_changes(api: Api, admin: Caller) -> None:
+    make(api, admin, "OS::OperatingSystem", display_name="Ours")
+    standard_metadefs.load(api.svc)
+    names = [n["namespace"] for n in api.call("GET", f"{ROOT}?limit=100", by=admin, expect=200).json["namespaces"]]
+    assert names == ["OS::OperatingSystem"]  # an administrator's choice
+    added = standard_metadefs.add_missing(api.svc)
+    assert len(added) == len(standard_metadefs.STANDARD) - 1 and standard_metadefs.add_missing(api.svc) == []
+    assert api.call("GET", f"{ROOT}/OS::OperatingSystem", by=admin, expect=200).json["display_name"] == "Ours"
+
+
 def test_a_fresh_cloud_has_definitions_and_lists_cost_the_same(api: Api, admin: Caller) -> None:
     api.call("GET", ROOT, by=admin, expect=200)
     with count_queries(api.svc.db) as none:
