@@ -12,7 +12,8 @@ make_account() {
     getent passwd aerie > /dev/null \
         || useradd --system --gid aerie --home-dir "$STATE" --no-create-home --shell /usr/sbin/nologin aerie
     install -d -o root -g aerie -m 0750 "$ETC"
-    install -d -o aerie -g aerie -m 0755 "$STATE" "$LOGS" "$RUN"
+    install -d -o aerie -g aerie -m 0755 "$STATE" "$RUN"
+    install -d -o aerie -g aerie -m 0750 "$LOGS"
     # The service would make them itself, but not take them from a root who ran it here before.
     install -d -o aerie -g aerie -m 0750 "$STATE/images" "$STATE/image-staging"
     install -d -o root -g root -m 0700 "$INSTALL_LOGS"

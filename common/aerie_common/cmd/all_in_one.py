@@ -83,8 +83,7 @@ class AllInOne:
     def _service_password(self) -> str:
         path = self.state_dir / "service-password"
         if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_hex(16))
+            _write_secret(path, secrets.token_hex(16))
         return path.read_text()
 
     def _conf(self, spec: ServiceSpec, daemon: Daemon, service_password: str) -> cfg.ConfigOpts:
@@ -158,6 +157,12 @@ class AllInOne:
         return "clouds:\n" + cloud("aerie", "demo") + cloud("aerie-admin", "admin")
 
 
+def _write_secret(path: Path, text: str) -> None:
+    """A file that nobody else may read."""
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
     began = time.monotonic()
@@ -189,9 +194,8 @@ def _start(cloud: AllInOne, args: argparse.Namespace, began: float) -> None:
     cloud.start()
     samples.make(cloud)
     text = cloud.clouds_yaml()
-    (cloud.state_dir / "clouds.yaml").write_text(text)
-    if args.clouds_yaml:
-        args.clouds_yaml.write_text(text)
+    for path in filter(None, (cloud.state_dir / "clouds.yaml", args.clouds_yaml)):
+        _write_secret(path, text)
     where = f"its files and log are in {cloud.state_dir}"
     print(f"# The cloud is up after {time.monotonic() - began:.1f} s; {where}. Ctrl-C stops it.")
     print(f"# Save this as clouds.yaml, then: openstack --os-cloud aerie server list\n{text}", flush=True)

@@ -68,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise SystemExit("aerie db revision needs the database's name.")
     for spec, database in chosen(args.database):
         if args.action == "revision":
-            url = f"sqlite:///{args.config_dir}/revision-{database.name}.sqlite" if not args.config_dir.exists() else ""
-            _revision(database, url, args.message)
+            _revision(database, args.message)
             continue
         conf = config.load(spec.new_conf(), [args.config_dir / f"{spec.name}.conf"])
         url = connection(conf, database)
@@ -81,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _revision(database: DatabaseSpec, url: str, message: str) -> None:
+def _revision(database: DatabaseSpec, message: str) -> None:
     """Write a revision holding the difference between the newest one and the tables."""
     import tempfile
 

@@ -283,7 +283,11 @@ class ConsoleProxy(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        LOG.info("the connection of %s ended", client_address[0], exc_info=True)
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            LOG.info("the connection of %s broke off: %s", client_address[0], error)
+        else:
+            LOG.error("the connection of %s ended", client_address[0], exc_info=error)
 
 
 def _hang_up(sock: socket.socket) -> None:

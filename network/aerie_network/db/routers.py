@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from aerie_network import states
 from aerie_network.db import tables
-from aerie_network.db.query import Condition, Store, Values, load_tags, only_tags
+from aerie_network.db.query import Store, load_tags, only_tags
 from aerie_network.errors import FloatingIPNotFound, PortForwardingNotFound, RouterNotFound
 
 _R, _F, _P, _A = tables.routers.c, tables.floatingips.c, tables.ports.c, tables.ip_allocations.c
