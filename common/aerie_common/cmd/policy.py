@@ -182,7 +182,7 @@ def _check(policies: dict[str, Policy], args: argparse.Namespace) -> int:
     ctx = _caller(args)
     if ctx is None:
         for name, policy in policies.items():
-            text = f"{policy.file}: {len(policy.overrides)} rules" if policy.file else "no policy file: the defaults hold"
+            text = f"{policy.file}: {len(policy.overrides)} rules" if policy.file else "no policy file: defaults hold"
             print(f"{name:<10} {text}")
         return RIGHT
     target = {"project_id": ctx.project_id, "user_id": ctx.user_id, "domain_id": ctx.domain_id}
