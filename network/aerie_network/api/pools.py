@@ -7,7 +7,7 @@ from typing import Any
 
 from aerie_common.http import Request
 from aerie_network.api import common
-from aerie_network.logic import misc, pools
+from aerie_network.logic import grants, misc, pools
 from aerie_network.schemas.pools import ADDRESS_SCOPE, RBAC_POLICY, SUBNET_POOL
 from aerie_network.schemas.security_groups import ADDRESS_GROUP
 
@@ -113,28 +113,28 @@ def delete_group(req: Request, address_group_id: str) -> None:
 def list_grants(req: Request) -> dict[str, Any]:
     """List RBAC policies."""
     return common.listed(
-        req, "rbac_policies", misc.rbac_page(req.svc, req.ctx, req.listing), common.shower(req, RBAC_POLICY)
+        req, "rbac_policies", grants.page(req.svc, req.ctx, req.listing), common.shower(req, RBAC_POLICY)
     )
 
 
 def show_grant(req: Request, rbac_policy_id: str) -> dict[str, Any]:
     """Show an RBAC policy."""
-    return {"rbac_policy": common.shower(req, RBAC_POLICY)(misc.rbac_show(req.svc, req.ctx, rbac_policy_id))}
+    return {"rbac_policy": common.shower(req, RBAC_POLICY)(grants.show(req.svc, req.ctx, rbac_policy_id))}
 
 
 def create_grant(req: Request) -> dict[str, Any]:
     """Let another project use an object."""
     [values], _ = common.wanted(req, RBAC_POLICY)
-    return {"rbac_policy": common.shower(req, RBAC_POLICY)(misc.rbac_create(req.svc, req.ctx, values))}
+    return {"rbac_policy": common.shower(req, RBAC_POLICY)(grants.create(req.svc, req.ctx, values))}
 
 
 def update_grant(req: Request, rbac_policy_id: str) -> dict[str, Any]:
     """Move an RBAC policy to another project."""
     target = req.body["rbac_policy"]["target_tenant"]
-    found = misc.rbac_update(req.svc, req.ctx, rbac_policy_id, target)
+    found = grants.update(req.svc, req.ctx, rbac_policy_id, target)
     return {"rbac_policy": common.shower(req, RBAC_POLICY)(found)}
 
 
 def delete_grant(req: Request, rbac_policy_id: str) -> None:
     """Take an RBAC policy back."""
-    misc.rbac_delete(req.svc, req.ctx, rbac_policy_id)
+    grants.delete(req.svc, req.ctx, rbac_policy_id)

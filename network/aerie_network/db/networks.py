@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from aerie_common.db import insert_if_absent
 from aerie_network.db import tables
+from aerie_network.db.grants import EVERYBODY
 from aerie_network.db.query import Condition, Store, Values, column_filter, grouped, load_tags
 from aerie_network.errors import NetworkNotFound
 
@@ -46,6 +47,7 @@ class Network:
     updated_at: datetime.datetime
     tags: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
+    shared_with: tuple[str, ...] = ()
 
 
 def _children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -54,21 +56,21 @@ def _children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[di
         conn.execute(sa.select(_S.network_id, _S.id).where(_S.network_id.in_(ids)).order_by(_S.created_at, _S.id))
     )
     tags = load_tags(conn, ids)
-    return [{"subnets": tuple(subnets.get(i, ())), "tags": tuple(tags.get(i, ()))} for i in ids]
+    r = tables.rbac_policies.c
+    query = sa.select(r.object_id, r.target_tenant).where(r.object_id.in_(ids), r.action == "access_as_shared")
+    shared = grouped(conn.execute(query.order_by(r.target_tenant)))
+    return [
+        {
+            "subnets": tuple(subnets.get(i, ())),
+            "tags": tuple(tags.get(i, ())),
+            "shared_with": tuple(shared.get(i, ())),
+        }
+        for i in ids
+    ]
 
 
 def _by_subnet(values: Values) -> Condition:
     return _N.id.in_(sa.select(_S.network_id).where(_S.id.in_(values)))
-
-
-def _shared(values: Values) -> Condition:
-    granted = sa.select(tables.rbac_policies.c.object_id).where(
-        tables.rbac_policies.c.object_type == "network", tables.rbac_policies.c.action == "access_as_shared"
-    )
-    test = sa.or_(_N.shared.is_(sa.true()), _N.id.in_(granted))
-    wanted = column_filter(_N.shared)(values).compile().params  # read as booleans, refused where they are none
-    flags = set(next(iter(wanted.values())))
-    return sa.true() if flags == {True, False} else test if True in flags else sa.not_(test)
 
 
 STORE = Store(
@@ -81,25 +83,32 @@ STORE = Store(
         "provider:physical_network": "physical_network",
         "provider:segmentation_id": "segmentation_id",
     },
-    filters={"subnets": _by_subnet, "shared": _shared},
+    filters={"subnets": _by_subnet},
     children=_children,
 )
 
 
 def granted(object_type: str, action: str, project_id: str | None) -> sa.Select[Any]:
-    """Ids of objects that somebody lets this project use."""
+    """Ids of objects that somebody lets this project, or everybody, use."""
     r = tables.rbac_policies.c
     return sa.select(r.object_id).where(
-        r.target_tenant == (project_id or ""), r.object_type == object_type, r.action == action
+        r.target_tenant.in_([project_id or "", EVERYBODY]), r.object_type == object_type, r.action == action
     )
 
 
+def shared(project_id: str | None, values: Values) -> Condition:
+    """The filter `shared`: networks shared with everybody or with this project, or all others."""
+    wanted = column_filter(_N.shared)(values).compile().params  # read as booleans, refused where they are none
+    flags = set(next(iter(wanted.values())))
+    test = sa.or_(_N.shared.is_(sa.true()), _N.id.in_(granted("network", "access_as_shared", project_id)))
+    return sa.true() if flags == {True, False} else test if True in flags else sa.not_(test)
+
+
 def visible(project_id: str | None) -> Condition:
-    """Networks a project may see: its own, shared, external, and those granted to it."""
+    """Networks a project may see: its own, shared ones, and those granted to it."""
     return sa.or_(
         _N.project_id == (project_id or ""),
         _N.shared.is_(sa.true()),
-        _N.external.is_(sa.true()),
         _N.id.in_(granted("network", "access_as_shared", project_id)),
         _N.id.in_(granted("network", "access_as_external", project_id)),
     )

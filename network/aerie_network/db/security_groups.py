@@ -142,9 +142,8 @@ def _default_rules(values: Values) -> Condition:
 
 def visible(project_id: str | None) -> Condition:
     """Groups a project may see and use."""
-    mine = project_id or ""
-    shared = [networks.granted("security_group", "access_as_shared", target) for target in (mine, "*")]
-    return sa.or_(_G.project_id == mine, *(_G.id.in_(query) for query in shared))
+    shared = networks.granted("security_group", "access_as_shared", project_id)
+    return sa.or_(_G.project_id == (project_id or ""), _G.id.in_(shared))
 
 
 def rules_visible(project_id: str | None) -> Condition:

@@ -83,8 +83,8 @@ def visible(project_id: str | None) -> Condition:
         sa.or_(
             n.project_id == (project_id or ""),
             n.shared.is_(sa.true()),
-            n.external.is_(sa.true()),
             n.id.in_(networks.granted("network", "access_as_shared", project_id)),
+            n.id.in_(networks.granted("network", "access_as_external", project_id)),
         )
     )
     return sa.or_(_S.project_id == (project_id or ""), _S.network_id.in_(usable))

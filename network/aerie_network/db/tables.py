@@ -318,7 +318,7 @@ address_scopes = sa.Table(
     sa.Index("address_scopes_project_id", "project_id"),
 )
 
-# Grants to single projects; grants to everybody are the flags `shared` and `external` of the object itself.
+# Grants. Those to everybody ("*") stand in the object's own flags too: `shared`; `external` with any grant.
 rbac_policies = sa.Table(
     "rbac_policies",
     METADATA,

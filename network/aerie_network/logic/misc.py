@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small nouns: quotas, tags, address groups, grants, address use, a ready-made topology."""
+"""Small nouns: quotas, tags, address groups, address use, a ready-made topology."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from oslo_db import exception as db_exc
 
 from aerie_common.context import Context
 from aerie_common.db import insert_if_absent, new_id, retried, utcnow
-from aerie_common.errors import NotFound, PolicyNotAuthorized
+from aerie_common.errors import NotFound
 from aerie_common.listing import Listing
 from aerie_network.container import NetworkService
 from aerie_network.db import networks as networks_db
@@ -23,18 +22,15 @@ from aerie_network.db import routers as routers_db
 from aerie_network.db import security_groups as groups_db
 from aerie_network.db import subnets as subnets_db
 from aerie_network.db import tables
-from aerie_network.db.pools import RbacPolicy
 from aerie_network.db.query import Page, Store
 from aerie_network.db.security_groups import AddressGroup
 from aerie_network.errors import (
     AddressGroupInUse,
-    DuplicateRbacPolicy,
     InvalidInput,
-    RbacPolicyInUse,
     TagNotFound,
 )
-from aerie_network.logic import guard
-from aerie_network.logic.work import change, changed, owned, privileged, scope
+from aerie_network.logic import grants, guard
+from aerie_network.logic.work import change, changed, scope
 
 # ------------------------------------------------------------------------------------------------------- quotas
 
@@ -183,8 +179,9 @@ def address_group(svc: NetworkService, ctx: Context, group_id: str) -> AddressGr
 
 
 def _cidrs(texts: list[str]) -> list[str]:
+    """Addresses as they are stored; the bits of a host are dropped."""
     try:
-        return sorted({str(ipaddress.ip_network(text)) for text in texts})
+        return sorted({str(ipaddress.ip_network(text, strict=False)) for text in texts})
     except ValueError as e:
         raise InvalidInput(error_message=f"addresses: {e}") from None
 
@@ -229,110 +226,13 @@ def update_address_group(
 @retried
 def delete_address_group(svc: NetworkService, ctx: Context, group_id: str) -> None:
     """Delete an address group that no rule names."""
-    with svc.db.write() as conn:
-        found = groups_db.ADDRESS_GROUPS.get(conn, group_id, *_group_scope(ctx), lock=True)
+    with change(svc, ctx) as work:
+        found = groups_db.ADDRESS_GROUPS.get(work.conn, group_id, *_group_scope(ctx), lock=True)
         guard.check_owner(svc, ctx, "delete_address_group", found)
-        if groups_db.address_group_in_use(conn, group_id):
+        if groups_db.address_group_in_use(work.conn, group_id):
             raise AddressGroupInUse(id=group_id)
-        groups_db.ADDRESS_GROUPS.delete(conn, group_id)
-
-
-# ------------------------------------------------------------------------------------------------------- grants
-
-_GRANTED: dict[str, tuple[Store[Any], str]] = {
-    "network": (networks_db.STORE, "shared"),
-    "security_group": (groups_db.STORE, ""),
-    "subnetpool": (pools_db.POOLS, "shared"),
-    "address_scope": (pools_db.SCOPES, "shared"),
-    "address_group": (groups_db.ADDRESS_GROUPS, "shared"),
-}
-EVERYBODY = "*"
-
-
-def rbac_page(svc: NetworkService, ctx: Context, listing: Listing) -> Page[RbacPolicy]:
-    """Grants the caller has made."""
-    with svc.db.read() as conn:
-        return pools_db.RBAC.page(conn, listing, *owned(ctx, tables.rbac_policies.c.project_id))
-
-
-def rbac_show(svc: NetworkService, ctx: Context, policy_id: str) -> RbacPolicy:
-    """One grant."""
-    with svc.db.read() as conn:
-        return pools_db.RBAC.get(conn, policy_id, *owned(ctx, tables.rbac_policies.c.project_id))
-
-
-def _flag(object_type: str, action: str) -> str:
-    """The object's own column that says "everybody"."""
-    return "external" if action == "access_as_external" else _GRANTED[object_type][1]
-
-
-@retried
-def rbac_create(svc: NetworkService, ctx: Context, values: dict[str, Any]) -> RbacPolicy:
-    """Let another project (or "*": all) use an object. The right to give is the owner's; to all, an administrator's."""
-    store, _ = _GRANTED[values["object_type"]]
-    if values["action"] == "access_as_external" and values["object_type"] != "network":
-        raise InvalidInput(error_message="access_as_external is for networks")
-    with change(svc, ctx) as work:
-        found = store.get(work.conn, values["object_id"], *owned(ctx, store.table.c.project_id), lock=True)
-        if not privileged(ctx) and (values["target_tenant"] == EVERYBODY or values["action"] == "access_as_external"):
-            raise PolicyNotAuthorized(action="create_rbac_policy:target_tenant")
-        row = {"id": new_id(), **values}
-        try:
-            pools_db.RBAC.insert(work.conn, row)
-        except db_exc.DBDuplicateEntry:
-            raise DuplicateRbacPolicy() from None
-        flag = _flag(values["object_type"], values["action"])
-        if values["target_tenant"] == EVERYBODY and flag:
-            store.update(work.conn, found.id, {flag: True})
-        work.charge(values["project_id"], "rbac_policy")
-    return RbacPolicy(**row)
-
-
-def _check_unused(conn: sa.Connection, policy: RbacPolicy) -> None:
-    """Nobody lives on the grant."""
-    if policy.object_type == "network" and policy.action == "access_as_shared":
-        p = tables.ports.c
-        query = sa.select(p.id).where(p.network_id == policy.object_id, p.device_owner.not_like("network:%"))
-        network = networks_db.STORE.find(conn, policy.object_id)
-        owner = network.project_id if network else ""
-        if policy.target_tenant == EVERYBODY:
-            query = query.where(p.project_id.not_in([owner, ""]))
-        else:
-            query = query.where(p.project_id == policy.target_tenant)
-        if conn.execute(query.limit(1)).first() is not None:
-            raise RbacPolicyInUse(object=policy.object_id)
-
-
-@retried
-def rbac_update(svc: NetworkService, ctx: Context, policy_id: str, target: str) -> RbacPolicy:
-    """Move a grant to another project."""
-    with svc.db.write() as conn:
-        before = pools_db.RBAC.get(conn, policy_id, *owned(ctx, tables.rbac_policies.c.project_id), lock=True)
-        guard.check_owner(svc, ctx, "update_rbac_policy", before)
-        if target == EVERYBODY and not privileged(ctx):
-            raise PolicyNotAuthorized(action="update_rbac_policy:target_tenant")
-        if target != before.target_tenant:
-            _check_unused(conn, before)
-            t = tables.rbac_policies
-            conn.execute(sa.update(t).where(t.c.id == policy_id).values(target_tenant=target))
-            flag = _flag(before.object_type, before.action)
-            if flag and EVERYBODY in (target, before.target_tenant):
-                _GRANTED[before.object_type][0].update(conn, before.object_id, {flag: target == EVERYBODY})
-        return pools_db.RBAC.get(conn, policy_id)
-
-
-@retried
-def rbac_delete(svc: NetworkService, ctx: Context, policy_id: str) -> None:
-    """Take a grant back. RbacPolicyInUse while somebody uses it."""
-    with change(svc, ctx) as work:
-        found = pools_db.RBAC.get(work.conn, policy_id, *owned(ctx, tables.rbac_policies.c.project_id), lock=True)
-        guard.check_owner(svc, ctx, "delete_rbac_policy", found)
-        _check_unused(work.conn, found)
-        pools_db.RBAC.delete(work.conn, policy_id)
-        flag = _flag(found.object_type, found.action)
-        if found.target_tenant == EVERYBODY and flag:
-            _GRANTED[found.object_type][0].update(work.conn, found.object_id, {flag: False})
-        work.charge(found.project_id, "rbac_policy", -1)
+        grants.forget(work, group_id)
+        groups_db.ADDRESS_GROUPS.delete(work.conn, group_id)
 
 
 # -------------------------------------------------------------------------------------------------- address use

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,13 +28,14 @@ from aerie_network.errors import (
     NoNetworkAvailable,
     SegmentInUse,
 )
-from aerie_network.logic import guard, security_groups
+from aerie_network.logic import grants, guard, security_groups
 from aerie_network.logic.work import Work, change, changed, scope
 from aerie_network.schemas import networks as schema
 
 VXLAN_OVERHEAD = 50
 # Ports of the service's own which go with their network.
 AUTO_DELETED = (states.DHCP,)
+_GRANTS = {"shared": grants.SHARED, "external": grants.EXTERNAL}
 
 
 def _scope(ctx: Context) -> tuple[Any, ...]:
@@ -42,8 +44,11 @@ def _scope(ctx: Context) -> tuple[Any, ...]:
 
 def page(svc: NetworkService, ctx: Context, listing: Listing) -> Page[Network]:
     """The networks the caller may see."""
+    filters = dict(listing.filters)
+    values = filters.pop("shared", None)
+    where = (db.shared(ctx.project_id, values),) if values else ()
     with svc.db.read() as conn:
-        return db.STORE.page(conn, listing, *_scope(ctx))
+        return db.STORE.page(conn, replace(listing, filters=filters), *_scope(ctx), *where)
 
 
 def show(svc: NetworkService, ctx: Context, network_id: str) -> Network:
@@ -153,6 +158,9 @@ def make(work: Work, values: dict[str, Any]) -> Network:
     db.STORE.insert(work.conn, row)
     security_groups.ensure_default(work, row["project_id"])
     work.charge(row["project_id"], "network")
+    for flag, action in _GRANTS.items():
+        if row[flag]:
+            grants.to_everybody(work, row["project_id"], "network", network_id, action)
     network = Network(**row)
     work.notify("network.create.end", {"network": schema.show(network, guard.EVERYTHING)})
     return network
@@ -194,11 +202,21 @@ def update(svc: NetworkService, ctx: Context, network_id: str, values: dict[str,
             _check_mtu(new["mtu"], largest_mtu(svc, before.network_type))
         if new:
             db.STORE.update(conn, network_id, new)
+            _grant(work, before, new)
             if new.keys() & {"mtu", "admin_state_up", "dns_domain"}:
                 work.topology(network_id)
         network = db.STORE.get(conn, network_id)
         work.notify("network.update.end", {"network": schema.show(network, guard.EVERYTHING)})
     return network
+
+
+def _grant(work: Work, network: Network, new: dict[str, Any]) -> None:
+    """A flag that changes makes a grant to everybody, or ends one; not external: it ends all of them."""
+    for flag, action in _GRANTS.items():
+        if new.get(flag):
+            grants.to_everybody(work, network.project_id, "network", network.id, action)
+        elif flag in new:
+            grants.forget(work, network.id, action, grants.EVERYBODY if flag == "shared" else None)
 
 
 @retried
@@ -225,7 +243,7 @@ def delete(svc: NetworkService, ctx: Context, network_id: str) -> None:
             work.notify("subnet.delete.end", {"subnet_id": subnet.id})
         t = tables
         conn.execute(sa.delete(t.segments).where(t.segments.c.network_id == network_id))
-        conn.execute(sa.delete(t.rbac_policies).where(t.rbac_policies.c.object_id == network_id))
+        grants.forget(work, network_id)
         conn.execute(sa.delete(t.tags).where(t.tags.c.resource_id.in_([network_id, *(s.id for s in subnets)])))
         db.STORE.delete(conn, network_id)
         work.charge(network.project_id, "network", -1)

@@ -27,7 +27,7 @@ from aerie_network.errors import (
     SubnetAllocationError,
     SubnetPoolInUse,
 )
-from aerie_network.logic import guard
+from aerie_network.logic import grants, guard
 from aerie_network.logic.work import Work, change, changed, scope
 from aerie_network.schemas.pools import SUBNET_POOL
 
@@ -98,6 +98,8 @@ def create(svc: NetworkService, ctx: Context, values: dict[str, Any]) -> SubnetP
             _only_default(work, row["ip_version"], row["id"])
         db.POOLS.insert(work.conn, row)
         work.charge(row["project_id"], "subnetpool")
+        if row["shared"]:
+            grants.to_everybody(work, row["project_id"], "subnetpool", row["id"], grants.SHARED)
         pool = SubnetPool(**row)
         work.notify("subnetpool.create.end", {"subnetpool": SUBNET_POOL.show(pool, guard.EVERYTHING)})
     return pool
@@ -150,6 +152,7 @@ def delete(svc: NetworkService, ctx: Context, pool_id: str) -> None:
         if work.conn.execute(sa.select(s.id).where(s.subnetpool_id == pool_id).limit(1)).first() is not None:
             raise SubnetPoolInUse(id=pool_id)
         work.conn.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id == pool_id))
+        grants.forget(work, pool_id)
         db.POOLS.delete(work.conn, pool_id)
         work.charge(pool.project_id, "subnetpool", -1)
         work.notify("subnetpool.delete.end", {"subnetpool_id": pool_id})
@@ -260,31 +263,37 @@ def create_scope(svc: NetworkService, ctx: Context, values: dict[str, Any]) -> A
         raise InvalidInput(error_message="ip_version must be 4 or 6")
     now = utcnow()
     row = {"id": new_id(), "revision_number": 0, "created_at": now, "updated_at": now, **values}
-    with svc.db.write() as conn:
-        db.SCOPES.insert(conn, row)
+    with change(svc, ctx) as work:
+        db.SCOPES.insert(work.conn, row)
+        if row["shared"]:
+            grants.to_everybody(work, row["project_id"], "address_scope", row["id"], grants.SHARED)
     return AddressScope(**row)
 
 
 @retried
 def update_scope(svc: NetworkService, ctx: Context, scope_id: str, values: dict[str, Any]) -> AddressScope:
     """Rename or share an address scope."""
-    with svc.db.write() as conn:
+    with change(svc, ctx) as work:
+        conn = work.conn
         before = db.SCOPES.get(conn, scope_id, *_scope_scope(ctx), lock=True)
         guard.check_owner(svc, ctx, "update_address_scope", before)
         if before.shared and values.get("shared") is False:
             raise BadRequest("Shared address scope can't be unshared.")
         if new := changed(before, values):
             db.SCOPES.update(conn, scope_id, new)
+        if new.get("shared"):
+            grants.to_everybody(work, before.project_id, "address_scope", scope_id, grants.SHARED)
         return db.SCOPES.get(conn, scope_id)
 
 
 @retried
 def delete_scope(svc: NetworkService, ctx: Context, scope_id: str) -> None:
     """Delete an address scope no pool belongs to."""
-    with svc.db.write() as conn:
-        found = db.SCOPES.get(conn, scope_id, *_scope_scope(ctx), lock=True)
+    with change(svc, ctx) as work:
+        found = db.SCOPES.get(work.conn, scope_id, *_scope_scope(ctx), lock=True)
         guard.check_owner(svc, ctx, "delete_address_scope", found)
+        grants.forget(work, scope_id)
         try:
-            db.SCOPES.delete(conn, scope_id)
+            db.SCOPES.delete(work.conn, scope_id)
         except db_exc.DBReferenceError as e:
             raise AddressScopeInUse(id=scope_id) from e

@@ -93,7 +93,7 @@ def _check_field_rights(
     guard.check_fields(svc, ctx, schema.PORT, sent, target, new=new)
     for item in sent.get("fixed_ips") or ():
         rule = "create_port:fixed_ips:ip_address" if "ip_address" in item else "create_port:fixed_ips:subnet_id"
-        if rule.endswith("subnet_id") and network.shared:
+        if rule.endswith("subnet_id") and (network.shared or ctx.project_id in network.shared_with):
             continue
         svc.policy.check(ctx, rule, target)
 

@@ -38,7 +38,7 @@ from aerie_network.errors import (
     SecurityGroupRuleParameterConflict,
     SecurityGroupsStatefulInUse,
 )
-from aerie_network.logic import guard
+from aerie_network.logic import grants, guard
 from aerie_network.logic.work import Work, change, changed, privileged, scope
 from aerie_network.schemas import security_groups as schema
 
@@ -250,7 +250,7 @@ def delete(svc: NetworkService, ctx: Context, group_id: str) -> None:
         ).scalars():
             work.rules(other, dropped=group_id)
         t = tables
-        conn.execute(sa.delete(t.rbac_policies).where(t.rbac_policies.c.object_id == group_id))
+        grants.forget(work, group_id)
         conn.execute(sa.delete(t.tags).where(t.tags.c.resource_id == group_id))
         try:
             db.STORE.delete(conn, group_id)

@@ -16,6 +16,10 @@ def _provider(column: str) -> Any:
     return lambda row, ctx: getattr(row, column)
 
 
+def _shared(row: Network, ctx: Context) -> bool:
+    return row.shared or ctx.project_id in row.shared_with
+
+
 NETWORK = Resource(
     "network",
     "networks",
@@ -24,7 +28,7 @@ NETWORK = Resource(
         common.flag("admin_state_up", default=True),
         Field("status", schema.string(), filter=True, sort=True),
         Field("subnets", schema.array(schema.string()), read=lambda row, ctx: list(row.subnets), filter=True),
-        common.flag("shared", policy="create_network:shared"),
+        common.flag("shared", read=_shared, policy="create_network:shared"),
         common.flag("router:external", read="external", policy="create_network:router:external"),
         common.flag("is_default", policy="create_network:is_default"),
         common.number("mtu", schema.integer(0, 65535, text=True), create=True, update=True, filter=True, sort=True),

@@ -85,6 +85,95 @@ def test_grants(bench: Any) -> None:
     bench.call("GET", f"/networks/{network['id']}", by=bench.stranger, expect=404)
 
 
+def test_grants_of_a_network_are_its_flags(bench: Any) -> None:
+    def grants(network: str, action: str) -> list[dict[str, Any]]:
+        path = f"/rbac-policies?object_id={network}&action={action}"
+        return list(bench.get(path, by=bench.admin)["rbac_policies"])
+
+    def give(target: str, **by: Any) -> dict[str, Any]:
+        values = {"object_type": "network", "object_id": network["id"], "action": "access_as_external"}
+        return dict(bench.make("rbac_policy", path="/rbac-policies", target_tenant=target, **values, **by))
+
+    external = bench.make("network", by=bench.admin, **{"router:external": True}, shared=True)
+    assert [g["target_tenant"] for g in grants(external["id"], "access_as_external")] == ["*"]
+    assert [g["target_tenant"] for g in grants(external["id"], "access_as_shared")] == ["*"]
+    bench.change("network", external["id"], by=bench.admin, **{"router:external": False}, shared=False)
+    assert not grants(external["id"], "access_as_external") and not grants(external["id"], "access_as_shared")
+    network, _ = bench.network()
+    theirs = give(bench.stranger.project_id)
+    assert bench.get(f"/networks/{network['id']}")["network"]["router:external"] is True
+    gateway = {"external_gateway_info": {"network_id": network["id"]}, "by": bench.stranger}
+    router = bench.make("router", **gateway)
+    refused = bench.call("DELETE", f"/rbac-policies/{theirs['id']}", expect=409).json["NeutronError"]
+    assert refused["type"] == "RbacPolicyInUse"
+    everybody = give("*", by=bench.admin)
+    bench.call("DELETE", f"/rbac-policies/{theirs['id']}", expect=204)  # the other one lets them stay
+    bench.call("DELETE", f"/rbac-policies/{everybody['id']}", by=bench.admin, expect=409)
+    moved = {"rbac_policy": {"target_tenant": bench.stranger.project_id}}
+    bench.call("PUT", f"/rbac-policies/{everybody['id']}", moved, by=bench.admin, expect=200)
+    bench.remove("router", router["id"], by=bench.stranger)
+    bench.call("DELETE", f"/rbac-policies/{everybody['id']}", by=bench.admin, expect=204)
+    bench.make("router", **gateway, expect=404)
+    assert bench.get(f"/networks/{network['id']}")["network"]["router:external"] is False
+
+
+def test_who_is_granted_an_object_may_not_pass_it_on(bench: Any) -> None:
+    network = bench.make("network", by=bench.admin)
+    grant = {"object_type": "network", "object_id": network["id"], "action": "access_as_shared"}
+    bench.make("rbac_policy", path="/rbac-policies", by=bench.stranger, target_tenant="x", expect=404, **grant)
+    bench.make("rbac_policy", path="/rbac-policies", by=bench.admin, target_tenant=bench.stranger.project_id, **grant)
+    bench.make("rbac_policy", path="/rbac-policies", by=bench.stranger, target_tenant="x", expect=400, **grant)
+    assert bench.get(f"/networks/{network['id']}", by=bench.stranger)["network"]["shared"] is True
+    assert bench.get(f"/networks/{network['id']}", by=bench.admin)["network"]["shared"] is False
+    for flag in (True, False):
+        found = bench.get(f"/networks?shared={flag}", by=bench.stranger)["networks"]
+        assert all(n["shared"] is flag for n in found)
+        assert (network["id"] in [n["id"] for n in found]) is flag
+
+
+def test_grants_somebody_lives_on(bench: Any) -> None:
+    """A group on a port, a pool with a subnet, a scope with a pool, an address group in a rule."""
+    who, theirs = bench.stranger, bench.stranger.project_id
+    network = bench.make("network", by=who)
+
+    def grant(object_type: str, found: dict[str, Any], target: str = theirs, **more: Any) -> dict[str, Any]:
+        values = {"object_type": object_type, "object_id": found["id"], "action": "access_as_shared"}
+        return dict(bench.make("rbac_policy", path="/rbac-policies", target_tenant=target, **values, **more))
+
+    group = bench.make("security_group", name="lent")
+    scope = bench.make("address_scope", path="/address-scopes", name="s", ip_version=4)
+    pool = bench.make("subnetpool", name="p", prefixes=["10.80.0.0/16"], default_prefixlen=24)
+    scoped = bench.make("subnetpool", name="q", prefixes=["10.81.0.0/16"], address_scope_id=scope["id"])
+    grant("subnetpool", scoped, expect=400)  # they may not use its scope
+    addresses = bench.make("address_group", path="/address-groups", name="a", addresses=["10.0.0.7/24"])
+    assert addresses["addresses"] == ["10.0.0.0/24"]
+    lent = {
+        kind: grant(kind, found)
+        for kind, found in (("security_group", group), ("address_scope", scope), ("subnetpool", pool),
+                            ("address_group", addresses))
+    }  # fmt: skip
+    used = [
+        ("port", bench.make("port", by=who, network_id=network["id"], security_groups=[group["id"]])),
+        ("subnet", bench.make("subnet", by=who, network_id=network["id"], ip_version=4, subnetpool_id=pool["id"])),
+        ("subnetpool", bench.make("subnetpool", by=who, name="r", prefixes=["10.82.0.0/16"],
+                                  address_scope_id=scope["id"])),
+    ]  # fmt: skip
+    own = bench.make("security_group", by=who, name="own")
+    rule = {"security_group_id": own["id"], "direction": "ingress", "remote_address_group_id": addresses["id"]}
+    bench.make("security_group_rule", path="/security-group-rules", by=who, **rule)
+    for policy in lent.values():
+        refused = bench.call("DELETE", f"/rbac-policies/{policy['id']}", expect=409).json["NeutronError"]
+        assert refused["type"] == "RbacPolicyInUse"
+    for noun, found in used:
+        bench.remove(noun, found["id"], by=who)
+    bench.call("DELETE", f"/security-groups/{own['id']}", by=who, expect=204)
+    for policy in lent.values():
+        bench.call("DELETE", f"/rbac-policies/{policy['id']}", expect=204)
+    grant("address_scope", scope)  # goes with what it is for
+    bench.remove("subnetpool", scoped["id"])
+    bench.call("DELETE", f"/address-scopes/{scope['id']}", expect=204)
+
+
 def test_usage_is_what_there_is(bench: Any) -> None:
     """After everything this module did: what is booked equals the rows."""
     with bench.svc.db.read() as conn:
