@@ -83,13 +83,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         text = orjson.dumps([row.__dict__ for row in rows]).decode()
     else:
-        lines = [f"{'DAEMON':<28}{'PORT':>6} {'HEALTH':<14}{'PSS MiB':>8}  PID"]
+        wide = max([14, *(len(r.health) + 1 for r in rows)])
+        lines = [f"{'DAEMON':<28}{'PORT':>6} {'HEALTH':<{wide}}{'PSS MiB':>8}  PID"]
         lines += [
-            f"{r.name:<28}{r.port or '-':>6} {r.health:<14}{r.pss_mib:>8.1f}  {' '.join(map(str, r.pids)) or '-'}"
+            f"{r.name:<28}{r.port or '-':>6} {r.health:<{wide}}{r.pss_mib:>8.1f}  {' '.join(map(str, r.pids)) or '-'}"
             for r in rows
         ]
         total = sum(r.pss_mib for r in rows) + parent
-        lines.append(f"{'all, with the parent':<28}{'':>6} {'':<14}{total:>8.1f}")
+        lines.append(f"{'all, with the parent':<28}{'':>6} {'':<{wide}}{total:>8.1f}")
         text = "\n".join(lines)
     print(text)
     for row in sick:
