@@ -39,4 +39,10 @@ def size(count: int | None) -> str:
     return ""
 
 
+def memory(mib: int) -> str:
+    """MiB for people: `512 MiB`, `1.5 GiB`."""
+    return f"{mib} MiB" if mib < 1024 else f"{mib / 1024:.4g} GiB"
+
+
 register.filter("size", size)
+register.filter("memory", memory)

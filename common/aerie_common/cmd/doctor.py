@@ -147,7 +147,8 @@ def _daemons(host: Host) -> Iterator[Finding]:
         if row.health == "ok":
             yield Finding("ok", row.name)
         else:
-            yield Finding("broken", row.name, row.health, f"See its log, then: systemctl restart {row.name}, or the parent that runs it")
+            todo = f"See its log, then: systemctl restart {row.name}, or the parent that runs it."
+            yield Finding("broken", row.name, row.health, todo)
 
 
 def _disk(host: Host) -> Iterator[Finding]:

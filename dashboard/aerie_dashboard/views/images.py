@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from aerie_dashboard.tables import Action, Cell, Row, Table
-from aerie_dashboard.template_tags import ago, size
+from aerie_dashboard.template_tags import ago, memory, size
 from aerie_dashboard.views import table_page
 
 
@@ -49,7 +49,7 @@ def flavors(request: HttpRequest) -> HttpResponse:
     found = request.cloud.get("compute", "/flavors/detail", "flavors")
     found.sort(key=lambda f: (f["ram"], f["vcpus"], f["disk"]))
     rows = [
-        Row(f["id"], [Cell(f["name"]), Cell(str(f["vcpus"])), Cell(f"{f['ram']} MiB"), Cell(f"{f['disk']} GiB")])
+        Row(f["id"], [Cell(f["name"]), Cell(str(f["vcpus"])), Cell(memory(f["ram"])), Cell(f"{f['disk']} GiB")])
         for f in found
     ]
     return table_page(request, Table("Flavors", ("Name", "Cores", "Memory", "Disk"), rows))

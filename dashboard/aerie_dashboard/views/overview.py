@@ -3,22 +3,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from aerie_dashboard.cloud import together
+from aerie_dashboard.template_tags import memory
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """One quota. limit -1: none."""
+    """One quota. limit -1: none; text: how a number of it is written."""
 
     label: str
     used: int
     limit: int
-    unit: str = ""
+    text: Callable[[int], str] = str
+
+    @property
+    def used_text(self) -> str:
+        return self.text(self.used)
+
+    @property
+    def limit_text(self) -> str:
+        return self.text(self.limit)
 
     @property
     def percent(self) -> int:
@@ -42,7 +52,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     gauges = [
         Gauge("Servers", limits["totalInstancesUsed"], limits["maxTotalInstances"]),
         Gauge("Cores", limits["totalCoresUsed"], limits["maxTotalCores"]),
-        Gauge("Memory", limits["totalRAMUsed"], limits["maxTotalRAMSize"], "MiB"),
+        Gauge("Memory", limits["totalRAMUsed"], limits["maxTotalRAMSize"], memory),
     ]
     names = (("network", "Networks"), ("port", "Ports"), ("router", "Routers"), ("floatingip", "Floating IPs"))
     gauges += [Gauge(label, quotas[n]["used"], quotas[n]["limit"]) for n, label in names if n in quotas]
