@@ -178,8 +178,10 @@ BROKEN_BODIES = [
 ALL = WELL_FORMED + MALFORMED + BROKEN_BODIES
 
 
-def exchange(port: int, sent: bytes, expected: int, timeout: float = 20.0) -> tuple[list[int], bytes, bool]:
-    """Send, then read until the server closes, or until that many answers are here and no more come for a moment.
+def exchange(
+    port: int, sent: bytes, expected: int, timeout: float = 20.0, quiet: float = 0.2
+) -> tuple[list[int], bytes, bool]:
+    """Send, then read until the server closes, or until that many answers are here and no more come in `quiet` seconds.
 
     The statuses (100 left out), all that was received, and whether the server closed.
     """
@@ -187,7 +189,7 @@ def exchange(port: int, sent: bytes, expected: int, timeout: float = 20.0) -> tu
         s.sendall(sent)
         got = b""
         while True:
-            s.settimeout(0.2 if len(statuses(got)) >= expected else timeout)
+            s.settimeout(quiet if len(statuses(got)) >= expected else timeout)
             try:
                 piece = s.recv(1 << 16)
             except TimeoutError:

@@ -19,7 +19,7 @@ PACKAGES=(
     python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev libldap-dev libsasl2-dev
     # the servers
     mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3 python3-swift python3-keystonemiddleware
-    slapd
+    slapd nginx-light haproxy
     libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils
     # the network
     dnsmasq-base iptables nftables ipset conntrack radvd tcpdump iproute2 iputils-ping bridge-utils dnsutils

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import http_corpus
 from plain_http import APIS, NOBODY, Api, Cloud
 
 
@@ -336,3 +337,39 @@ def test_repeated_and_odd_queries_are_no_accident(cloud: Cloud, api: str) -> Non
         assert status in (200, 400, 404), (query, status, body)
         if status != 200:
             APIS[api].error(body)
+
+
+@pytest.mark.parametrize("api", APIS.values(), ids=list(APIS))
+def test_what_is_no_http(cloud: Cloud, api: Api) -> None:
+    """Refused in the words of the API, and the connection ends, though no operation has seen it."""
+    port = int(cloud.hosts[api.type].rpartition(":")[2])
+    token = f"X-Auth-Token: {cloud.tokens['admin']}".encode()
+    post = b"POST " + api.collection.encode() + b" HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + token
+    for sent in (
+        http_corpus.get(token, host=b""),
+        http_corpus.get(token, b"Host: b"),
+        http_corpus.get(token, b"X-A : b"),
+        http_corpus.get(token, target=b"/a%00b"),
+        post + b"\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        post + b"\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}0\r\n\r\n",
+        post + b"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    ):
+        found, got, closed = http_corpus.exchange(port, sent + http_corpus.HIDDEN, 2, 60)
+        assert (found, closed) == ([400], True), (sent, got)
+        head, _, body = got.partition(b"\r\n\r\n")
+        refused(api, (400, json.loads(body)), 400)
+        assert b"\r\nContent-Type: application/json\r\n" in head and b"\r\nX-Openstack-Request-Id: req-" in head
+
+
+@pytest.mark.parametrize("api", APIS.values(), ids=list(APIS))
+def test_odd_paths_and_headers_are_no_accident(cloud: Cloud, api: Api) -> None:
+    port = int(cloud.hosts[api.type].rpartition(":")[2])
+    token = f"X-Auth-Token: {cloud.tokens['admin']}".encode()
+    one = api.one.rpartition("/")[0].encode()
+    for target in (b"/%ff", b"/%2e%2e/%2e%2e/etc/passwd", b"/%2f", b"/%0d%0aSet-Cookie:a", b"/%00", b"/\xff"):
+        found, got, _ = http_corpus.exchange(port, http_corpus.get(token, target=one + target), 1, 60)
+        assert found in ([400], [404]), (target, got)
+        api.error(json.loads(got.partition(b"\r\n\r\n")[2]))
+    for header in (b"X-Auth-Token: \xff\xfe", b"X-Auth-Token: " + b"x" * 20_000, b"X-Auth-Token:"):
+        found, got, _ = http_corpus.exchange(port, http_corpus.get(header, target=api.collection.encode()), 1, 60)
+        assert found == [401], (header, got)
