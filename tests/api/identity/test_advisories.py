@@ -142,9 +142,11 @@ def test_ossa_2013_011_what_ends_a_token_ends_it_in_every_service_within_a_secon
         event()
         happened = time.monotonic()
         assert not cloud.valid(token), what
+        asked = happened
         while other_service.validate(token) is not None:
-            assert time.monotonic() < happened + 1, f"{what}: still valid after a second"
+            assert asked < happened + 1, f"{what}: still valid after a second"
             time.sleep(0.02)
+            asked = time.monotonic()
 
 
 def test_ossa_2014_026_a_token_made_from_another_lives_no_longer(cloud: Any) -> None:

@@ -520,7 +520,7 @@ def test_tokens_die_without_anybody_asking(cloud: Any, slapd: Slapd, home: str) 
         time.sleep(1.2)
         assert cloud.valid(token)
         slapd.delete(dn)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while cloud.valid(token):
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -550,7 +550,7 @@ def test_a_directory_that_is_down(cloud: Any, slapd: Slapd, home: str) -> None:
             f"/users/{user}/groups",
         ):
             assert cloud.call("GET", path, expect=503).json["error"]["code"] == 503
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10, "one wait for its connection would be as long"
         cloud.call("GET", "/users", expect=200)
         cloud.call("GET", f"/users/{sql}", expect=200)
         cloud.call("GET", "/role_assignments?effective&include_names", expect=200)
@@ -567,7 +567,7 @@ def test_a_directory_that_hangs(fresh: Any, slapd: Slapd, tls: bool) -> None:
     """Waits are bounded, threads that wait are few, and after a wait in vain everybody is refused at once."""
     cloud = fresh()
     more = {"url": slapd.tls_url, "tls_cacertfile": str(slapd.authority)} if tls else {}
-    domain = directory_domain(cloud, slapd, connection_timeout=1.2, **more)
+    domain = directory_domain(cloud, slapd, connection_timeout=3, **more)
     name, sql = unique("olaf"), unique("sql")
     slapd.user(name)
     cloud.user(sql)
@@ -584,19 +584,18 @@ def test_a_directory_that_hangs(fresh: Any, slapd: Slapd, tls: bool) -> None:
         threads = [threading.Thread(target=attempt) for _ in range(20)]
         for thread in threads:
             thread.start()
-        began = time.monotonic()
         cloud.login(sql)
-        assert time.monotonic() - began < 2
+        assert any(thread.is_alive() for thread in threads), "who is not of the directory does not wait for it"
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         assert len(results) == 20 and {status for status, _ in results} == {503}
-        assert max(seconds for _, seconds in results) < 8
+        assert max(seconds for _, seconds in results) < 15, "not one after the other"
         began = time.monotonic()
         login(cloud, name, "pw", domain, 503)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 3, "it has not waited again"
     finally:
         slapd.thaw()
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while cloud.authenticate(cloud.password(name, "pw", {"id": domain}), "unscoped").status_int != 201:
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -66,7 +66,7 @@ class RecordingConductor:
         return next((r["outcome"] for r in self.reports if r["op_id"] == op_id), None)
 
     def wait(self, op_id: str) -> dict[str, Any]:
-        wait_for(f"report of {op_id}", lambda: self.outcome(op_id) is not None, 10)
+        wait_for(f"report of {op_id}", lambda: self.outcome(op_id) is not None)
         return next(r for r in self.reports if r["op_id"] == op_id)
 
 
@@ -176,7 +176,7 @@ def test_done_operation_is_reported_again_but_not_done_again(world: World, guest
     op_id = world.do(guest, Goal.BUILT)
     world.conductor.wait(op_id)
     world.do(guest, Goal.BUILT, op_id)
-    wait_for("the second report", lambda: len(world.conductor.reports) == 2, 5)
+    wait_for("the second report", lambda: len(world.conductor.reports) == 2)
     assert world.conductor.reports[0] == world.conductor.reports[1]
     assert world.driver.calls["prepare"] == 1
 
@@ -184,11 +184,11 @@ def test_done_operation_is_reported_again_but_not_done_again(world: World, guest
 def test_operation_under_way_is_not_begun_twice(world: World, guest: GuestSpec) -> None:
     world.images.gate.clear()
     op_id = world.do(guest, Goal.BUILT)
-    assert world.images.waiting.wait(5)
+    assert world.images.waiting.wait(60)
     world.do(guest, Goal.BUILT, op_id)
     world.images.gate.set()
     world.conductor.wait(op_id)
-    wait_for("the lane to empty", lambda: not world.manager.busy(guest.server_id), 5)
+    wait_for("the lane to empty", lambda: not world.manager.busy(guest.server_id))
     assert world.driver.calls["prepare"] == 1
     assert len(world.conductor.reports) == 1
 
@@ -220,7 +220,7 @@ def test_accident_is_reported_too(world: World, guest: GuestSpec, monkeypatch: p
 def test_delete_wins_over_a_download(world: World, guest: GuestSpec) -> None:
     world.images.gate.clear()
     building = world.do(guest, Goal.BUILT)
-    assert world.images.waiting.wait(5)
+    assert world.images.waiting.wait(60)
     behind = world.do(guest, Goal.PAUSED)
     gone = world.do(guest, Goal.ABSENT)
     assert world.conductor.wait(gone)["outcome"] == "done"
@@ -234,10 +234,10 @@ def test_delete_wins_over_a_slow_shutdown(world: World, guest: GuestSpec) -> Non
     world.done(guest, Goal.BUILT)
     object.__setattr__(world.driver.settings, "shutdown_seconds", 60.0)
     stopping = world.do(guest, Goal.STOPPED, timeout=60)
-    wait_for("the shutdown to begin", lambda: world.driver.calls["stop"] == 1, 5)
+    wait_for("the shutdown to begin", lambda: world.driver.calls["stop"] == 1)
     started = time.monotonic()
     assert world.conductor.wait(world.do(guest, Goal.ABSENT))["outcome"] == "done"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
     assert world.conductor.outcome(stopping) == "superseded"
 
 
@@ -245,7 +245,7 @@ def test_one_server_in_order_many_at_once(world: World, guest: GuestSpec, guest_
     guests = [guest, *(spec(guest.image) for _ in range(3))]
     for each in guests:
         world.done(each, Goal.BUILT)
-    world.driver.delays = {"pause": 0.3, "unpause": 0.3}
+    world.driver.delays = {"pause": 1.0, "unpause": 1.0}
     started = time.monotonic()
     ops = []
     for each in guests:
@@ -253,7 +253,7 @@ def test_one_server_in_order_many_at_once(world: World, guest: GuestSpec, guest_
     for op_id in ops:
         assert world.conductor.wait(op_id)["outcome"] == "done"
     elapsed = time.monotonic() - started
-    assert 0.55 < elapsed < 2.0, "two steps of one server take turns, four servers do not"
+    assert 1.9 < elapsed < 7.0, "two steps of one server take turns, four servers do not"
     assert set(world.driver.list_guests().values()) == {PowerState.RUNNING}
 
 
@@ -296,7 +296,7 @@ def test_orphan_goes_after_its_grace_when_confirmed(world: World, guest: GuestSp
     assert world.driver.list_guests() == {guest.server_id: PowerState.RUNNING}, "not without the conductor's word"
     world.conductor.certain = True
     patient.beat()
-    wait_for("the orphan's end", lambda: world.driver.list_guests() == {}, 5)
+    wait_for("the orphan's end", lambda: world.driver.list_guests() == {})
 
 
 def test_guest_that_comes_to_belong_starts_its_grace_anew(world: World, guest: GuestSpec) -> None:
@@ -316,10 +316,10 @@ def test_guest_that_changes_by_itself_is_told(world: World, guest: GuestSpec) ->
     beating.start()
     try:
         world.done(guest, Goal.BUILT)
-        wait_for("an idle lane", lambda: not world.manager.busy(guest.server_id), 5)
+        wait_for("an idle lane", lambda: not world.manager.busy(guest.server_id))
         world.conductor.changes.clear()
         world.driver.shut_down_inside(guest.server_id)
-        wait_for("the change", lambda: (guest.server_id, "shutdown") in world.conductor.changes, 5)
+        wait_for("the change", lambda: (guest.server_id, "shutdown") in world.conductor.changes)
     finally:
         beating.stop()
 
@@ -329,7 +329,7 @@ def test_host_without_hypervisor_is_silent(world: World) -> None:
     beating = heart(world)
     beating.start()
     try:
-        wait_for("the first beat", lambda: len(world.conductor.beats) > 0, 5)
+        wait_for("the first beat", lambda: len(world.conductor.beats) > 0)
         assert world.driver.calls["host_resources"] >= 4
     finally:
         beating.stop()
@@ -349,7 +349,7 @@ def test_a_heartbeat_that_is_not_taken_comes_again_soon(world: World, monkeypatc
     beating = heart(world, interval=3600)
     beating.start()
     try:
-        wait_for("a heartbeat that is taken", lambda: len(world.conductor.beats) > 0, 5)
+        wait_for("a heartbeat that is taken", lambda: len(world.conductor.beats) > 0)
     finally:
         beating.stop()
 
@@ -397,7 +397,7 @@ def test_agent_over_the_bus(tmp_path: Path, guest_image: Path) -> None:
     agent = Agent(conf, rpc, host.driver, manager, beating)
     agent.start()
     try:
-        wait_for("a heartbeat", lambda: len(conductor.beats) > 0, 10)
+        wait_for("a heartbeat", lambda: len(conductor.beats) > 0)
         agents = AgentClient(rpc.transport, rpc.serializer)
         guest = spec(host.images.add(guest_image, "qcow2"), config_drive=True, config_files={"x": b"\x00\xff"})
         ctx = Context()

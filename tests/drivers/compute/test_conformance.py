@@ -73,7 +73,7 @@ def test_life_from_nothing_to_nothing(host: Host, image: ImageFacts) -> None:
     assert host.driver.list_guests() == {}
     assert host.driver.disk_usage(server_id) == 0
     assert host.images.fetched == [image.image_id]
-    wait_for("events", lambda: LifecycleEvent(server_id, None) in events, 5)
+    wait_for("events", lambda: LifecycleEvent(server_id, None) in events)
     assert LifecycleEvent(server_id, PowerState.RUNNING) in events
 
 
@@ -119,7 +119,7 @@ def test_waiting_for_a_guest_can_be_given_up(host: Host, image: ImageFacts) -> N
     started = time.monotonic()
     with pytest.raises(Interrupted):
         host.driver.stop(guest.server_id, 60, cancel)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
 
 
 def test_verbs_of_a_guest_that_is_not_there(host: Host, image: ImageFacts, tmp_path: Path) -> None:

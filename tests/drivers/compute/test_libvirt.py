@@ -16,7 +16,7 @@ from aerie_compute.drivers.base import HypervisorUnavailable, ImageFacts, Lifecy
 from hosts import LibvirtHost, spec
 from servers import program, wait_for
 
-BOOT_SECONDS = 90
+BOOT_SECONDS = 240
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_guest_boots_gets_its_lease_reads_its_config_drive_and_obeys_acpi(
     wait_until_booted(libvirt_host, guest.server_id)
 
     serial = socket.socket(socket.AF_UNIX)
-    serial.settimeout(20)
+    serial.settimeout(120)
     serial.connect(driver.serial_endpoint(guest.server_id).path)
     serial.sendall(
         b"\n\nblkid; i=0; while [ $i -lt 20 ]; do ip address | grep 10.7.0.77 && break; sleep 1; i=$((i+1)); done;"
@@ -75,8 +75,8 @@ def test_guest_boots_gets_its_lease_reads_its_config_drive_and_obeys_acpi(
 
     assert driver.screenshot(guest.server_id).startswith((b"\x89PNG", b"P6"))
     started = time.monotonic()
-    driver.stop(guest.server_id, 60)
-    assert time.monotonic() - started < 50, "the guest did not hear the power button"
+    driver.stop(guest.server_id, 120)
+    assert time.monotonic() - started < 110, "the guest did not hear the power button"
     assert driver.power_state(guest.server_id) is PowerState.SHUTDOWN
 
 
@@ -127,9 +127,9 @@ def test_libvirtd_may_die_and_come_back(libvirt_host: LibvirtHost, image: ImageF
         libvirt_host.libvirtd.release()
     wait_for("libvirtd", libvirt_host.libvirtd.ready)
     assert driver.list_guests() == {guest.server_id: PowerState.RUNNING}
-    wait_for("an event", lambda: LifecycleEvent(guest.server_id, PowerState.RUNNING) in events, 10)
+    wait_for("an event", lambda: LifecycleEvent(guest.server_id, PowerState.RUNNING) in events)
     driver.stop(guest.server_id, 0)
-    wait_for("an event", lambda: LifecycleEvent(guest.server_id, PowerState.SHUTDOWN) in events, 10)
+    wait_for("an event", lambda: LifecycleEvent(guest.server_id, PowerState.SHUTDOWN) in events)
 
 
 def test_guest_that_is_killed_has_crashed(libvirt_host: LibvirtHost, image: ImageFacts) -> None:
@@ -143,7 +143,7 @@ def test_guest_that_is_killed_has_crashed(libvirt_host: LibvirtHost, image: Imag
         comm = libvirt_host.libvirtd.inside("sh", "-c", f"cat /proc/{pid}/comm; true").stdout
         if "qemu" in comm:
             libvirt_host.libvirtd.inside("kill", "-9", pid)
-    wait_for("the crash", lambda: driver.power_state(guest.server_id) is PowerState.CRASHED, 10)
+    wait_for("the crash", lambda: driver.power_state(guest.server_id) is PowerState.CRASHED)
     driver.start(guest)
     assert driver.power_state(guest.server_id) is PowerState.RUNNING
 
