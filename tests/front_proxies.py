@@ -23,8 +23,8 @@ class Proxy(Server):
         return tcp_open(self.port)
 
     def passed(self) -> list[str]:
-        """Paths of the requests passed on so far, in the order of their ends. To be asked often: some proxy keeps only a
-        few that nobody has asked for."""
+        """Paths of the requests passed on so far, in the order of their ends. To be asked often: a proxy may keep only
+        a few that nobody has asked for."""
         raise NotImplementedError
 
 

@@ -2,14 +2,16 @@
 """Messages between daemons, and notifications to whom it may concern: a thin layer over oslo.messaging.
 
 Invariant: a message only wakes or asks. What has to happen is in SQL before anybody is told, so a lost message costs
-time (until the next period), never work; therefore nobody waits long for a broker that is away. Arguments and results
-are plain JSON; the context arrives as a `Context`, without its token.
+time (until the next period), never work; therefore nobody waits long for a broker that is away, frozen or full: what
+oslo.messaging does in its own time, it does in threads that are waited for up to a deadline. Arguments and results are
+plain JSON; the context arrives as a `Context`, without its token.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import importlib
 import logging
 import threading
@@ -37,6 +39,13 @@ LOG = logging.getLogger(__name__)
 NOTIFICATIONS = "notifications"
 SEND_RETRIES = 1
 AWAY = 2.0
+SEND_SECONDS = 6.0
+"""How long a message without answer may take to reach the broker."""
+GRACE = 1.0
+"""How much longer than its own time limit a call may take."""
+START_SECONDS, STOP_SECONDS = 10.0, 10.0
+STUCK_LIMIT = 32
+"""Sends of a process that may hang at a time."""
 PING_PERIOD, PING_TIMEOUT = 30.0, 10.0
 
 # What suits many small daemons that shall be back a second after their broker. The configuration file overrides it.
@@ -80,18 +89,71 @@ class ContextSerializer(oslo_messaging.Serializer):  # type: ignore[misc]
         return ctx
 
 
+class _Sender:
+    """Runs what may take longer than anybody wants to wait, in threads that end with the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.stuck = 0
+        """Sends that nobody waits for any more."""
+
+    def run(self, work: Callable[[], Any], seconds: float, what: str, error: type[Exception]) -> Any:
+        """What `work` returns or raises; `error` when that takes longer than `seconds`."""
+        if self.stuck >= STUCK_LIMIT:
+            raise oslo_messaging.MessageDeliveryFailure(f"{what}: the broker does not answer {self.stuck} others")
+        outcome: futures.Future[Any] = futures.Future()
+        thread = threading.Thread(target=self._work, args=(work, outcome), name="rpc-send", daemon=True)
+        thread.start()
+        futures.wait([outcome], seconds)
+        with self._lock:
+            if not outcome.done():
+                self.stuck += 1
+                outcome.set_running_or_notify_cancel()  # tells _work that it has been given up
+                raise error(f"{what}: not done within {seconds:.0f} s")
+        return outcome.result()
+
+    def _work(self, work: Callable[[], Any], outcome: futures.Future[Any]) -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except BaseException as e:  # it belongs to the thread that waits
+            failure = e
+        with self._lock:
+            if outcome.running():
+                self.stuck -= 1
+            elif failure is not None:
+                outcome.set_exception(failure)
+            else:
+                outcome.set_result(result)
+
+
 class _Patient(messaging_transport.RPCTransport):  # type: ignore[misc]
-    """Tries a lost connection again once, where oslo.messaging's default is for ever. Whatever keeps a message from the
-    broker is a MessageDeliveryFailure: a first connection that is refused comes up as kombu's own error."""
+    """Tries a lost connection again once, where oslo.messaging's default is for ever, and holds nobody beyond a
+    deadline. Whatever keeps a message from the broker is a MessageDeliveryFailure: a first connection that is refused
+    comes up as kombu's own error."""
+
+    def __init__(self, driver: Any) -> None:
+        super().__init__(driver)
+        self.sender = _Sender()
 
     def _send(self, target: Any, ctxt: Any, message: Any, **options: Any) -> Any:
+        if isinstance(self._driver, LoopbackDriver):
+            return super()._send(target, ctxt, message, **options)
         if options.get("retry") is None:
             options["retry"] = SEND_RETRIES
+        what = f"{message.get('method')} to {target.topic}"
+        work = functools.partial(self._deliver, target, ctxt, message, options)
+        if not options.get("wait_for_reply"):
+            return self.sender.run(work, SEND_SECONDS, what, oslo_messaging.MessageDeliveryFailure)
+        limit = options.get("timeout") or self.conf.rpc_response_timeout
+        return self.sender.run(work, limit + GRACE, what, oslo_messaging.MessagingTimeout)
+
+    def _deliver(self, target: Any, ctxt: Any, message: Any, options: dict[str, Any]) -> Any:
         try:
             if options.get("wait_for_reply"):
                 self._reach_broker(options["retry"])
             return super()._send(target, ctxt, message, **options)
-        except OperationalError as error:
+        except (OperationalError, OSError) as error:
             raise oslo_messaging.MessageDeliveryFailure(f"The broker is not reachable: {error}") from error
 
     def _reach_broker(self, retry: int) -> None:
@@ -100,6 +162,45 @@ class _Patient(messaging_transport.RPCTransport):  # type: ignore[misc]
         if isinstance(self._driver, AMQPDriverBase) and self._driver._reply_q is None:
             with self._driver._get_connection(retry=retry):
                 pass
+
+
+class _PatientNotifier(messaging_transport.NotificationTransport):  # type: ignore[misc]
+    """The same for notifications."""
+
+    def __init__(self, driver: Any) -> None:
+        super().__init__(driver)
+        self._sender = _Sender()
+
+    def _send_notification(
+        self, target: Any, ctxt: Any, message: Any, version: float, retry: int | None = None
+    ) -> None:
+        def deliver() -> None:
+            try:
+                self._driver.send_notification(target, ctxt, message, version, retry=retry)
+            except (OperationalError, OSError) as error:
+                raise oslo_messaging.MessageDeliveryFailure(f"The broker is not reachable: {error}") from error
+
+        if isinstance(self._driver, LoopbackDriver):
+            deliver()
+        else:
+            self._sender.run(deliver, SEND_SECONDS, target.topic, oslo_messaging.MessageDeliveryFailure)
+
+
+def _within(seconds: float, work: Callable[[], Any], what: str) -> bool:
+    """Do it in a thread of its own; False (and a warning) when that takes longer. For ends: the process goes anyway."""
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            work()
+        except Exception:
+            LOG.exception(what)
+        done.set()
+
+    threading.Thread(target=run, name="rpc-end", daemon=True).start()
+    if not done.wait(seconds):
+        LOG.warning("%s: not done within %.0f s", what, seconds)
+    return done.is_set()
 
 
 class Rpc:
@@ -122,13 +223,18 @@ class Rpc:
         return self._transport("rpc", None, _Patient)
 
     @property
+    def stuck(self) -> int:
+        """Messages that hang on their way to the broker, given up by their senders."""
+        return int(getattr(self.transport, "sender", _Sender()).stuck)
+
+    @property
     def notification_transport(self) -> oslo_messaging.Transport:
         """oslo.messaging's transport for notifications: `[oslo_messaging_notifications] transport_url`, or the same."""
         try:
             url = self.conf.oslo_messaging_notifications.transport_url
         except (cfg.NoSuchOptError, cfg.NoSuchGroupError):
             url = None
-        return self._transport("notifications", url, messaging_transport.NotificationTransport)
+        return self._transport("notifications", url, _PatientNotifier)
 
     def _transport(self, name: str, url: str | None, kind: Callable[..., Any]) -> Any:
         with self._lock:
@@ -208,14 +314,16 @@ class Rpc:
             allow_requeue=True,
             pool=pool,
         )
-        return Stopper(_start(listener))
+        if isinstance(self.notification_transport._driver, LoopbackDriver):
+            return Stopper(_start(listener))
+        return _Starting(lambda: _start(listener), f"rpc-listen-{topic}")
 
     def stop(self) -> None:
         """Close the connections; they come back at the next use."""
         with self._lock:
             transports, self._transports = list(self._transports.values()), {}
         for transport in transports:
-            transport.cleanup()
+            _within(STOP_SECONDS, transport.cleanup, "closing the connections to the broker")
 
 
 class Client:
@@ -243,7 +351,7 @@ class Client:
         return self._tell(self._prepared().prepare(fanout=True), ctx, method, arguments)
 
     def _tell(self, client: Any, ctx: Context, method: str, arguments: dict[str, Any]) -> bool:
-        if time.monotonic() < self._rpc.away_until:
+        if time.monotonic() < self._rpc.away_until or self._rpc.stuck:
             return False
         try:
             client.cast(ctx, method, **arguments)
@@ -281,6 +389,41 @@ class Stopper:
         self._server.wait()
 
 
+class _Starting(Stopper):
+    """A server that needs the broker to start, which may be away: it is waited for a moment, then starts when it can."""
+
+    def __init__(self, start: Callable[[], Any], name: str) -> None:
+        self._start, self._name = start, name
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._started = threading.Event()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+        if not self._started.wait(START_SECONDS):
+            LOG.warning("%s: the broker does not answer; it starts later", name)
+
+    def _run(self) -> None:
+        while not self._stopped:
+            try:
+                server = self._start()
+                break
+            except Exception as error:
+                LOG.warning("%s does not start: %s", self._name, error)
+                time.sleep(AWAY)
+        else:
+            return
+        with self._lock:
+            self._server = server
+            self._started.set()
+        if self._stopped:
+            super().stop()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+        if self._started.is_set():
+            _within(STOP_SECONDS, super().stop, self._name)
+
+
 class _Dispatcher(messaging_dispatcher.RPCDispatcher):  # type: ignore[misc]
     """Passes refusals on to the caller without logging them as accidents."""
 
@@ -311,23 +454,30 @@ class RpcServer:
         self.topic, self.host = topic, host
         self._rpc, self._endpoints = rpc, [*endpoints, _Ping()]
         self._server: Any = None
-        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._serving, self._stopping = threading.Event(), threading.Event()
         self._watchdog: threading.Thread | None = None
         self.progressed_at = time.monotonic()
         """Monotonic time of the last proof of life."""
         self.restarts = 0
 
     def start(self) -> None:
-        self._server = self._new_server()
-        if not isinstance(self._rpc.transport._driver, LoopbackDriver):
-            self._watchdog = threading.Thread(target=self._watch, name=f"rpc-watchdog-{self.topic}", daemon=True)
-            self._watchdog.start()
+        """Returns when messages are taken; when the broker is away, after a moment (it goes on trying)."""
+        if isinstance(self._rpc.transport._driver, LoopbackDriver):
+            self._server = self._new_server()
+            return
+        self._watchdog = threading.Thread(target=self._run, name=f"rpc-watchdog-{self.topic}", daemon=True)
+        self._watchdog.start()
+        if not self._serving.wait(START_SECONDS):
+            LOG.warning("RPC server of %s: the broker does not answer; it starts later", self.topic)
 
     def stop(self) -> None:
         """Take no more messages, finish those being worked on."""
         self._stopping.set()
-        self._server.stop()
-        self._server.wait()
+        with self._lock:
+            server = self._server
+        if server is not None:
+            _within(STOP_SECONDS, Stopper(server).stop, f"stopping the RPC server of {self.topic}")
 
     def check(self) -> bool:
         """Ask itself through the broker; False if no answer came although the question went out."""
@@ -338,7 +488,7 @@ class RpcServer:
         try:
             client.call(Context(), "ping")
         except oslo_messaging.MessagingTimeout:
-            return False
+            return self._rpc.stuck > 0  # then the question did not even get away
         except oslo_messaging.MessageDeliveryFailure as error:
             LOG.warning("Broker not reachable: %s", error)
             return True
@@ -347,7 +497,9 @@ class RpcServer:
 
     def replace(self) -> None:
         """Put a new server beside the old one, then let the old one go, however long that takes."""
-        old, self._server = self._server, self._new_server()
+        new = self._new_server()
+        with self._lock:
+            old, self._server = self._server, new
         self.restarts += 1
         threading.Thread(target=self._dismiss, args=(old,), name=f"rpc-old-{self.topic}", daemon=True).start()
 
@@ -364,6 +516,21 @@ class RpcServer:
         dispatcher = _Dispatcher(self._endpoints, self._rpc.serializer, policy)
         server = _start(messaging_rpc_server.RPCServer(self._rpc.transport, target, dispatcher))
         return server
+
+    def _run(self) -> None:
+        while self._server is None and not self._stopping.is_set():
+            try:
+                server = self._new_server()
+            except Exception as error:
+                LOG.warning("RPC server of %s does not start: %s", self.topic, error)
+                self._stopping.wait(AWAY)
+                continue
+            with self._lock:
+                self._server = server
+            self._serving.set()
+            if self._stopping.is_set():
+                Stopper(server).stop()
+        self._watch()
 
     def _watch(self) -> None:
         misses = 0
