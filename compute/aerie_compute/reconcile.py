@@ -55,11 +55,13 @@ def _servers(svc: Compute, server_ids: Sequence[str]) -> list[Server]:
 def _remember(
     svc: Compute, server: Server, ports: list[dict[str, object]], floating: dict[str, list[dict[str, str]]]
 ) -> None:
-    by_id = {str(p["id"]): p for p in ports}
-    order = [e["port_id"] for e in server.network_info if e["port_id"] in by_id]
-    order += [i for i in by_id if i not in order]
     old = {e["port_id"]: e for e in server.network_info}
     brought = {w.get("port_id") for w in server.spec.get("networks", ())}
+    # Anybody may write any server's id into a port: of other projects' only what was put into this server counts.
+    known = old.keys() | brought
+    by_id = {str(p["id"]): p for p in ports if p["project_id"] == server.project_id or p["id"] in known}
+    order = [e["port_id"] for e in server.network_info if e["port_id"] in by_id]
+    order += [i for i in by_id if i not in order]
     info = []
     for port_id in order:
         port = by_id[port_id]

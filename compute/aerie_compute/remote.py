@@ -190,12 +190,16 @@ class Networks:
 
     # -- in the service's own name
 
-    def ports_of(self, server_id: str, ctx: Context | None = None) -> list[dict[str, Any]]:
-        """All ports of a server."""
-        return list(self._api.get(f"/ports?device_id={_quoted(server_id)}", ctx)["ports"])
+    def ports_of(
+        self, server_id: str, ctx: Context | None = None, *, project_id: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The ports that say they are the server's; only those of `project_id`, where it is given. Anybody may write
+        any server's id into a port: what is done for a server is done with those of its own project."""
+        query = f"device_id={_quoted(server_id)}" + (f"&project_id={_quoted(project_id)}" if project_id else "")
+        return list(self._api.get(f"/ports?{query}", ctx)["ports"])
 
     def ports_of_many(self, server_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """All ports of these servers, in one question."""
+        """The ports that say they are these servers', in one question; whose they are is for the caller to look at."""
         query = "&".join(f"device_id={_quoted(i)}" for i in server_ids)
         return list(self._api.get(f"/ports?{query}")["ports"])
 

@@ -70,7 +70,8 @@ def _plug(
 ) -> list[dict[str, Any]]:
     api = svc.networks
     brought = {w["port_id"] for w in wanted if w.get("port_id")}
-    spare = [port for port in api.ports_of(server.id, ctx) if port["id"] not in brought] if wanted else []
+    own = api.ports_of(server.id, ctx, project_id=server.project_id) if wanted else []
+    spare = [port for port in own if port["id"] not in brought]
     found: list[dict[str, Any] | None] = []
     missing = []
     for want in wanted:

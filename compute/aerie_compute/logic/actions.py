@@ -357,7 +357,7 @@ def _change_groups(svc: Compute, ctx: Context, server_id: str, name: str, *, add
         raise errors.SecurityGroupNotFound(group=name, project_id=ctx.project_id) from e
     touched = False
     try:
-        for port in svc.networks.ports_of(server.id, ctx):
+        for port in svc.networks.ports_of(server.id, ctx, project_id=server.project_id):
             held = list(port.get("security_groups", ()))
             if add and group_id not in held:
                 svc.networks.set_port_groups(port["id"], [*held, group_id])

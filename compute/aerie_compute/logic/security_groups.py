@@ -41,7 +41,7 @@ def of_server(svc: Compute, ctx: Context, server_id: str) -> list[Group]:
     """The groups that the cards of a server are in."""
     server = servers.show(svc, ctx, server_id)
     ids: dict[str, None] = {}
-    for port in svc.networks.ports_of(server.id, ctx):
+    for port in svc.networks.ports_of(server.id, ctx, project_id=server.project_id):
         ids.update(dict.fromkeys(port.get("security_groups", ())))
     return _complete(svc, ctx, _by_ids(svc, ctx, ids))
 

@@ -173,6 +173,23 @@ def test_addresses_are_read_anew_when_they_change(built: Any) -> None:
         assert servers.stale_networks(conn) == []
 
 
+def test_a_port_of_strangers_that_claims_a_server_is_none_of_its_cards(built: Any) -> None:
+    """Anybody may write any server's id into a port: its address, network and groups are not the server's for that."""
+    stranger, network = built.network.caller("member"), {"network": {"name": "theirs"}}
+    theirs = built.network.call("POST", "/v2.0/networks", network, by=stranger, expect=201).json["network"]["id"]
+    subnet = {"network_id": theirs, "cidr": "10.66.0.0/24", "ip_version": 4}
+    built.network.call("POST", "/v2.0/subnets", {"subnet": subnet}, by=stranger, expect=201)
+    claim = {"network_id": theirs, "device_id": SERVER, "device_owner": "compute:nova"}
+    port = built.network.call("POST", "/v2.0/ports", {"port": claim}, by=stranger, expect=201).json["port"]
+    before = show(built).network_info
+    assert len(before) == 1
+    reconcile.refresh_networks(built.svc, [SERVER])
+    assert show(built).network_info == before
+    project_id = built.owner.project_id
+    assert [p["id"] for p in built.svc.networks.ports_of(SERVER, project_id=project_id)] == [before[0]["port_id"]]
+    assert port["id"] in {p["id"] for p in built.svc.networks.ports_of(SERVER)}
+
+
 def test_console_tokens_open_one_console_once(built: Any) -> None:
     def remember(token: str, seconds: int, host: str = "h1") -> None:
         with built.svc.db.write() as conn:
