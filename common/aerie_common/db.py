@@ -24,15 +24,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import orjson
-import pymysql
 import sqlalchemy as sa
 from oslo_db import api as oslo_db_api
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import exc_filters
 from pymysql.constants import SERVER_STATUS
-from pymysql.protocol import FieldDescriptorPacket, MysqlPacket
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql
+
+from aerie_common import mariadb
 
 LOG = logging.getLogger(__name__)
 
@@ -357,22 +357,8 @@ def _sqlite_begin(conn: sa.Connection) -> None:
     conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get("aerie_write") else "BEGIN")
 
 
-@functools.lru_cache(4096)
-def _column(data: bytes, encoding: str) -> FieldDescriptorPacket:
-    return FieldDescriptorPacket(data, encoding)
-
-
-class _Remembering(pymysql.connections.Connection):
-    """Reads what each column of a result is called but once: the same statements come again and again, and parsing
-    that costs more than parsing a few rows."""
-
-    def _read_packet(self, packet_type: Any = MysqlPacket) -> Any:
-        kind: Any = _column if packet_type is FieldDescriptorPacket else packet_type
-        return super()._read_packet(kind)  # type: ignore[no-untyped-call]
-
-
 def _mysql_open(dialect: sa.Dialect, record: Any, arguments: Any, options: Any) -> Any:
-    return _Remembering(*arguments, **options)
+    return mariadb.Connection(*arguments, conv=mariadb.DECODERS, **options)
 
 
 def _mysql_connect(dbapi_connection: Any, record: Any) -> None:

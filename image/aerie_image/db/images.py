@@ -204,7 +204,8 @@ def _seen_by(
     if visibility == "all":
         everything.append(images.c.visibility == "community")
     if is_admin:
-        everything.append(images.c.visibility.in_(("private", "shared")))
+        # Not in_(): the text of such a statement is put together anew for each execution.
+        everything += [images.c.visibility == "private", images.c.visibility == "shared"]
     return sa.or_(*everything)
 
 
