@@ -120,7 +120,7 @@ class Request:
         style = replace(table.style, unknown="refuse") if strict else table.style
         return listing.parse(self.query, self.op.filter_names, self.op.sort_names, style)
 
-    def next_url(self, marker: str, **changes: str) -> str:
+    def next_url(self, marker: str | None, **changes: str) -> str:
         """The address of the next page."""
         return listing.page_url(self.url, self.query, marker, **changes)
 

@@ -102,7 +102,7 @@ def _sort(query: Query, sort_keys: frozenset[str]) -> tuple[tuple[str, str], ...
     return tuple(pairs)
 
 
-def page_url(url: str, query: Query, marker: str, **changes: str) -> str:
-    """The address of the page after `marker`: the same query with another marker."""
+def page_url(url: str, query: Query, marker: str | None, **changes: str) -> str:
+    """The address of the page after `marker` (None: from the beginning): the same query with another marker."""
     pairs = [(k, v) for k, values in query.items() for v in values if k != "marker" and k not in changes]
-    return f"{url}?{urlencode([*pairs, *changes.items(), ('marker', marker)])}"
+    return f"{url}?{urlencode([*pairs, *changes.items(), *([('marker', marker)] if marker is not None else [])])}"

@@ -110,6 +110,14 @@ class SubnetNotFound(NotFound):
     template = "Subnet {id} could not be found."
 
 
+class NetworkMTUSubnetConflict(Conflict):
+    template = "MTU of {mtu} is not valid for network {network}: a subnet of IPv{version} needs {needed}."
+
+
+class AddressScopePrefixConflict(Conflict):
+    template = "Failed to associate address scope: subnetpools within an address scope must have unique prefixes."
+
+
 class SubnetInUse(InUse):
     template = "Unable to complete operation on subnet {id}: One or more ports have an IP allocation from this subnet."
 
@@ -278,6 +286,20 @@ class FipInUseByPortForwarding(InUse):
     template = "Floating IP {id} in use by Port Forwarding resources."
 
 
+class PortHasBindingFloatingIP(InUse):
+    template = (
+        "Cannot create port forwarding to floating IP {address} ({id}) with port {port} using fixed IP {fixed_ip}, as "
+        "that port already has a binding floating IP."
+    )
+
+
+class PortHasPortForwarding(InUse):
+    template = (
+        "Cannot associate floating IP {address} ({id}) with port {port} using fixed IP {fixed_ip}, as that port "
+        "already has a Port Forwarding binding."
+    )
+
+
 class PortForwardingNotFound(NotFound):
     template = "Port Forwarding {id} could not be found."
 
@@ -307,6 +329,14 @@ class SecurityGroupCannotUpdateDefault(InUse):
 
 class SecurityGroupDefaultAlreadyExists(InUse):
     template = "Default security group already exists."
+
+
+class SecurityGroupConflict(Conflict):
+    template = "Error {reason} while attempting the operation."
+
+
+class DefaultSecurityGroupRuleExists(InUse):
+    template = "Default Security group rule already exists. Rule id is {id}."
 
 
 class SecurityGroupRuleExists(InUse):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import oslo_messaging
 
 from aerie_common.context import Context
-from aerie_common.rpc import Rpc
+from aerie_common.rpc import Impatience, Rpc
 from aerie_network.agent.messages import (
     AGENT_TOPIC,
     SERVER_TOPIC,
@@ -26,7 +26,6 @@ from aerie_network.drivers.base import Report
 
 CALL_TIMEOUT = 10.0
 HEARTBEAT_TIMEOUT = 4.0
-"""Short, because a host that starts together with its server asks before anybody listens."""
 
 
 class NetworkServerClient(NetworkServer):
@@ -34,7 +33,7 @@ class NetworkServerClient(NetworkServer):
 
     def __init__(self, rpc: Rpc) -> None:
         self._client = rpc.client(SERVER_TOPIC, VERSION, timeout=CALL_TIMEOUT)
-        self._impatient = rpc.client(SERVER_TOPIC, VERSION, timeout=HEARTBEAT_TIMEOUT)
+        self._impatience = Impatience(HEARTBEAT_TIMEOUT)
 
     def get_host_state(self, host: str, roles: Sequence[str], known_revision: int) -> StateAnswer:
         answer = self._client.call(
@@ -46,7 +45,9 @@ class NetworkServerClient(NetworkServer):
         self._client.call(Context(), "report", host=host, report=report.to_dict())
 
     def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
-        return HeartbeatAnswer.from_dict(self._impatient.call(Context(), "heartbeat", beat=beat.to_dict()))
+        with self._impatience.asking() as seconds:
+            answer = self._client.within(seconds).call(Context(), "heartbeat", beat=beat.to_dict())
+        return HeartbeatAnswer.from_dict(answer)
 
     def resolve_metadata(self, network_id: str | None, router_id: str | None, address: str) -> MetadataSource | None:
         answer = self._client.call(

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from aerie_common.http import Request
+from aerie_common.http import Reply, Request
 from aerie_network.api import common
 from aerie_network.logic import agents as logic
 from aerie_network.schemas import networks, routers
 from aerie_network.schemas.agents import AGENT
+
+NOTHING = Reply(body=b"null")
+"""Clients of these two read JSON, although there is nothing to tell."""
 
 
 def _shower(req: Request) -> common.Show:
@@ -63,9 +66,10 @@ def hosted_networks(req: Request, agent_id: str) -> dict[str, Any]:
     return {"networks": [networks.show(n, req.ctx) for n in logic.networks_of(req.svc, req.ctx, agent_id)]}
 
 
-def add_network(req: Request, agent_id: str) -> None:
+def add_network(req: Request, agent_id: str) -> Reply:
     """Let a DHCP agent serve a network."""
     logic.add_network(req.svc, req.ctx, agent_id, req.body["network_id"])
+    return NOTHING
 
 
 def remove_network(req: Request, agent_id: str, network_id: str) -> None:
@@ -83,9 +87,10 @@ def hosted_routers(req: Request, agent_id: str) -> dict[str, Any]:
     return {"routers": [routers.show(r, req.ctx) for r in logic.routers_of(req.svc, req.ctx, agent_id)]}
 
 
-def add_router(req: Request, agent_id: str) -> None:
+def add_router(req: Request, agent_id: str) -> Reply:
     """Put a router on an L3 agent's host."""
     logic.add_router(req.svc, req.ctx, agent_id, req.body["router_id"])
+    return NOTHING
 
 
 def remove_router(req: Request, agent_id: str, router_id: str) -> None:

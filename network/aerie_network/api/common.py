@@ -34,6 +34,9 @@ def listed(req: Request, plural: str, page: Page[Any], show: Show) -> dict[str, 
     body: dict[str, Any] = {plural: [show(row) for row in page.items]}
     if req.listing.limit:
         links = []
+        if not page.items and req.listing.marker is not None:  # past the end: back to it
+            back = not req.listing.page_reverse
+            links.append({"rel": "previous" if back else "next", "href": req.next_url(None, page_reverse=str(back))})
         if page.next is not None:
             links.append({"rel": "next", "href": req.next_url(page.next, page_reverse="False")})
         if page.previous is not None:

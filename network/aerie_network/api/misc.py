@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Request
+from aerie_common.schema import to_bool
 from aerie_network.api import extensions as known
 from aerie_network.errors import ExtensionNotFound, NetworkNotFound
 from aerie_network.logic import guard, topologies
@@ -79,7 +80,8 @@ def update_quota(req: Request, project_id: str) -> dict[str, Any]:
     guard.check_project_id(project_id)
     manners = ("project_id", "tenant_id", "force", "check_limit")
     sent = {name: int(value) for name, value in req.body["quota"].items() if name not in manners}
-    return {"quota": logic.set_quota(req.svc, req.ctx, project_id, sent)}
+    check = to_bool(req.body["quota"].get("check_limit", False))
+    return {"quota": logic.set_quota(req.svc, req.ctx, project_id, sent, check=check)}
 
 
 def delete_quota(req: Request, project_id: str) -> None:

@@ -186,6 +186,11 @@ def usable(conn: sa.Connection, ids: Iterable[str], *where: Condition) -> set[st
     return {i for (i,) in conn.execute(sa.select(_G.id).where(_G.id.in_(list(ids)), *where))}
 
 
+def stateful(conn: sa.Connection, ids: Iterable[str]) -> set[bool]:
+    """How these groups are: stateful, not, or of both kinds."""
+    return {value for (value,) in conn.execute(sa.select(_G.stateful).where(_G.id.in_(list(ids))).distinct())}
+
+
 def rule_count(conn: sa.Connection, group_id: str) -> dict[str, int]:
     """Rules of a group by their project."""
     query = sa.select(_R.project_id, sa.func.count()).where(

@@ -73,7 +73,19 @@ def _of_shared_networks(values: Values) -> Condition:
     return shared if values[-1].lower() in ("true", "1", "yes") else sa.not_(shared)
 
 
-STORE = Store(tables.subnets, Subnet, SubnetNotFound, filters={"shared": _of_shared_networks}, children=_children)
+def _of_external_networks(values: Values) -> Condition:
+    n = tables.networks.c
+    external = _S.network_id.in_(sa.select(n.id).where(n.external.is_(sa.true())))
+    return external if values[-1].lower() in ("true", "1", "yes") else sa.not_(external)
+
+
+STORE = Store(
+    tables.subnets,
+    Subnet,
+    SubnetNotFound,
+    filters={"shared": _of_shared_networks, "router:external": _of_external_networks},
+    children=_children,
+)
 
 
 def visible(project_id: str | None) -> Condition:

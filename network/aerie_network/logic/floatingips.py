@@ -30,10 +30,11 @@ from aerie_network.errors import (
     FloatingIPPortAlreadyAssociated,
     InvalidIpForNetwork,
     IpAddressGenerationFailure,
+    PortHasPortForwarding,
     PortNotFound,
 )
 from aerie_network.logic import guard, ports, security_groups
-from aerie_network.logic.work import Work, change, owned, scope
+from aerie_network.logic.work import Work, change, owned, privileged, scope
 from aerie_network.schemas.routers import FLOATING_IP
 
 
@@ -67,6 +68,11 @@ def target(work: Work, ctx: Context, network_id: str, port_id: str, wanted: str 
     port = ports_db.STORE.find(conn, port_id, *visible)
     if port is None:
         raise PortNotFound(id=port_id)
+    if port.project_id != ctx.project_id and not privileged(ctx):
+        raise BadRequest(
+            f"Cannot process floating IP association with Port {port_id}, since that port is owned by a different "
+            "project."
+        )
     addresses = [pair for pair in port.fixed_ips if ":" not in pair[1]]
     if wanted is not None:
         addresses = [pair for pair in addresses if pair[1] == wanted]
@@ -97,6 +103,16 @@ def _check_free(conn: sa.Connection, floating: dict[str, Any]) -> None:
     )
     if conn.execute(query).first() is not None:
         raise _taken(floating)
+    if any(
+        item.internal_ip_address == floating["fixed_ip_address"]
+        for item in db.forwardings_of_ports(conn, [floating["port_id"]])
+    ):
+        raise PortHasPortForwarding(
+            address=floating["floating_ip_address"],
+            id=floating["id"],
+            port=floating["port_id"],
+            fixed_ip=floating["fixed_ip_address"],
+        )
 
 
 def _taken(floating: dict[str, Any]) -> FloatingIPPortAlreadyAssociated:
@@ -201,13 +217,15 @@ def _inside(subnet: subnets_db.Subnet, address: str) -> bool:
 def update(
     svc: NetworkService, ctx: Context, floatingip_id: str, values: dict[str, Any], revision: int | None
 ) -> FloatingIp:
-    """Let it lead to another port at once, or to none; without port_id only the description changes."""
+    """Let it lead to another port at once, or to none; without port_id only the description changes, and a change of
+    nothing at all is how the first clients of this API took it off its port."""
     with change(svc, ctx) as work:
         conn = work.conn
         before = db.FLOATING_IPS.get(conn, floatingip_id, *_scope(ctx), lock=True)
         guard.check_owner(svc, ctx, "update_floatingip", before)
         guard.check_revision(before, revision)
         row: dict[str, Any] = {}
+        values = values or {"port_id": None}
         if "description" in values:
             row["description"] = values["description"]
         # As in the upstream API a missing port_id beside other changes of the association disassociates nothing.
@@ -261,6 +279,8 @@ def delete(svc: NetworkService, ctx: Context, floatingip_id: str) -> None:
         conn = work.conn
         floating = db.FLOATING_IPS.get(conn, floatingip_id, *_scope(ctx), lock=True)
         guard.check_owner(svc, ctx, "delete_floatingip", floating)
+        if floating.port_forwardings:
+            raise FipInUseByPortForwarding(id=floatingip_id)
         _give_back(work, floating, networks_db.STORE.get(conn, floating.floating_network_id))
 
 

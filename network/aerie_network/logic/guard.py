@@ -8,6 +8,7 @@ from typing import Any
 
 from aerie_common.context import Context, admin_context
 from aerie_common.db import Id
+from aerie_common.errors import NotFound
 from aerie_common.fields import Resource
 from aerie_network.container import NetworkService
 from aerie_network.errors import AdminRequired, InvalidInput, RevisionNumberConstraintFailed
@@ -18,8 +19,13 @@ EVERYTHING = admin_context("req-internal")
 
 
 def check_owner(svc: NetworkService, ctx: Context, rule: str, found: Any) -> None:
-    """May the caller do this to what was found? PolicyNotAuthorized."""
-    svc.policy.check(ctx, rule, {"project_id": found.project_id, "tenant_id": found.project_id})
+    """May the caller do this to what was found? PolicyNotAuthorized; NotFound when they want to change or delete what
+    is another project's, although they may look at it."""
+    target = {"project_id": found.project_id, "tenant_id": found.project_id}
+    change = rule.startswith(("update_", "delete_")) and rule != "update_tags"
+    if change and found.project_id != ctx.project_id and not svc.policy.allows(ctx, rule, target):
+        raise NotFound("The resource could not be found.")
+    svc.policy.check(ctx, rule, target)
 
 
 def check_fields(

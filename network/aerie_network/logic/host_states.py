@@ -224,7 +224,7 @@ class _Builder:
                 type=row.network_type,
                 physical_network=row.physical_network,
                 segmentation_id=row.segmentation_id,
-                mtu=row.mtu,
+                mtu=max(row.mtu, 68),  # no device takes less; such a network has no subnets
                 subnets=tuple(subnets.get(row.id, ())),
                 vteps=tuple(sorted({port.vtep for port in ports})),
                 remote_ports=tuple(ports),

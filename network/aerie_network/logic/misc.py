@@ -60,12 +60,18 @@ def quota_list(svc: NetworkService, ctx: Context) -> list[dict[str, Any]]:
 
 
 @retried
-def set_quota(svc: NetworkService, ctx: Context, project_id: str, values: Mapping[str, int]) -> dict[str, int]:
-    """Give a project limits of its own."""
+def set_quota(
+    svc: NetworkService, ctx: Context, project_id: str, values: Mapping[str, int], *, check: bool = False
+) -> dict[str, int]:
+    """Give a project limits of its own; check: none that is less than what it has already."""
     unknown = sorted(set(values) - set(svc.quota_defaults))
     if unknown:
         raise InvalidInput(error_message=f"Unknown quota resources {unknown}")
     with svc.db.write() as conn:
+        used = quotas_db.usage(conn, project_id) if check else {}
+        for name, limit in values.items():
+            if 0 <= limit < used.get(name, 0):
+                raise InvalidInput(error_message=f"Quota limit {limit} of {name} is less than the usage {used[name]}")
         quotas_db.set_limits(conn, project_id, dict(values))
     return quota_limits(svc, ctx, project_id)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from aerie_network.errors import (
     InvalidInput,
     InvalidSharedSetting,
     NetworkInUse,
+    NetworkMTUSubnetConflict,
     NoNetworkAvailable,
     SegmentInUse,
 )
@@ -33,6 +34,7 @@ from aerie_network.logic.work import Work, change, changed, scope
 from aerie_network.schemas import networks as schema
 
 VXLAN_OVERHEAD = 50
+MIN_MTU = {4: 68, 6: 1280}
 # Ports of the service's own which go with their network.
 AUTO_DELETED = (states.DHCP,)
 _GRANTS = {"shared": grants.SHARED, "external": grants.EXTERNAL}
@@ -167,8 +169,15 @@ def make(work: Work, values: dict[str, Any]) -> Network:
 
 
 def _check_mtu(mtu: int, largest: int) -> None:
-    if not 68 <= mtu <= largest:
-        raise InvalidInput(error_message=f"MTU {mtu} is not possible: it must be between 68 and {largest}")
+    if mtu > largest:
+        raise InvalidInput(error_message=f"MTU {mtu} is not possible: it must be at most {largest}")
+
+
+def check_mtu_of_subnets(network_id: str, mtu: int, versions: Iterable[int]) -> None:
+    """Frames of the network carry the smallest packets that IP promises. NetworkMTUSubnetConflict."""
+    for version in sorted(set(versions)):
+        if mtu < MIN_MTU[version]:
+            raise NetworkMTUSubnetConflict(mtu=mtu, network=network_id, version=version, needed=MIN_MTU[version])
 
 
 def _only_default(work: Work, network_id: str) -> None:
@@ -200,6 +209,8 @@ def update(svc: NetworkService, ctx: Context, network_id: str, values: dict[str,
             _only_default(work, network_id)
         if "mtu" in new:
             _check_mtu(new["mtu"], largest_mtu(svc, before.network_type))
+            versions = [subnet.ip_version for subnet in subnets_db.of_network(conn, network_id)]
+            check_mtu_of_subnets(network_id, new["mtu"], versions)
         if new:
             db.STORE.update(conn, network_id, new)
             _grant(work, before, new)

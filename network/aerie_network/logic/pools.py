@@ -20,6 +20,7 @@ from aerie_network.db.pools import AddressScope, SubnetPool
 from aerie_network.db.query import Page
 from aerie_network.errors import (
     AddressScopeInUse,
+    AddressScopePrefixConflict,
     InvalidInput,
     MaxPrefixSubnetAllocationError,
     MinPrefixSubnetAllocationError,
@@ -57,7 +58,7 @@ def show(svc: NetworkService, ctx: Context, pool_id: str) -> SubnetPool:
 def _prefixes(texts: list[str]) -> tuple[list[str], int]:
     """Prefixes merged as far as they go, and their version."""
     try:
-        networks = [ipaddress.ip_network(text) for text in texts]
+        networks = [ipaddress.ip_network(text, strict=False) for text in texts]
     except ValueError as e:
         raise InvalidInput(error_message=f"prefixes: {e}") from None
     versions = {network.version for network in networks}
@@ -91,9 +92,7 @@ def create(svc: NetworkService, ctx: Context, values: dict[str, Any]) -> SubnetP
     row |= {"id": new_id(), "revision_number": 0, "created_at": now, "updated_at": now}
     with change(svc, ctx) as work:
         if row["address_scope_id"]:
-            found = db.SCOPES.get(work.conn, row["address_scope_id"], *_scope_scope(ctx))
-            if found.ip_version != row["ip_version"]:
-                raise InvalidInput(error_message="the address scope is of another IP version")
+            _join_scope(work, ctx, row["address_scope_id"], row["id"], row["ip_version"], row["prefixes"])
         if row["is_default"]:
             _only_default(work, row["ip_version"], row["id"])
         db.POOLS.insert(work.conn, row)
@@ -103,6 +102,18 @@ def create(svc: NetworkService, ctx: Context, values: dict[str, Any]) -> SubnetP
         pool = SubnetPool(**row)
         work.notify("subnetpool.create.end", {"subnetpool": SUBNET_POOL.show(pool, guard.EVERYTHING)})
     return pool
+
+
+def _join_scope(work: Work, ctx: Context, scope_id: str, pool_id: str, version: int, prefixes: list[str]) -> None:
+    """A pool is in a scope whose other pools have none of its prefixes. AddressScopePrefixConflict."""
+    found = db.SCOPES.get(work.conn, scope_id, *_scope_scope(ctx), lock=True)
+    if found.ip_version != version:
+        raise InvalidInput(error_message="the address scope is of another IP version")
+    mine = [ipaddress.ip_network(text) for text in prefixes]
+    t = tables.subnetpools.c
+    for other in db.POOLS.all(work.conn, t.address_scope_id == scope_id, t.id != pool_id):
+        if any(one.overlaps(ipaddress.ip_network(text)) for one in mine for text in other.prefixes):
+            raise AddressScopePrefixConflict()
 
 
 def _only_default(work: Work, version: int, pool_id: str) -> None:
@@ -132,6 +143,10 @@ def update(svc: NetworkService, ctx: Context, pool_id: str, values: dict[str, An
         new = changed(before, values)
         if new.get("is_default"):
             _only_default(work, before.ip_version, pool_id)
+        if (joined := new.get("address_scope_id", before.address_scope_id)) and new.keys() & {
+            "address_scope_id", "prefixes",
+        }:  # fmt: skip
+            _join_scope(work, ctx, joined, pool_id, before.ip_version, new.get("prefixes", before.prefixes))
         lengths = ("min_prefixlen", "default_prefixlen", "max_prefixlen")
         after = {name: new.get(name, getattr(before, name)) for name in lengths}
         _check_lengths({"ip_version": before.ip_version, **after})

@@ -21,7 +21,7 @@ from aerie_network.db import routers as db
 from aerie_network.db import tables
 from aerie_network.db.query import Page
 from aerie_network.db.routers import FloatingIp, PortForwarding
-from aerie_network.errors import FloatingIPPortAlreadyAssociated, PortForwardingNotFound
+from aerie_network.errors import FloatingIPPortAlreadyAssociated, PortForwardingNotFound, PortHasBindingFloatingIP
 from aerie_network.logic import floatingips, guard
 from aerie_network.logic.work import Work, change, changed, owned
 from aerie_network.schemas.routers import PORT_FORWARDING
@@ -57,6 +57,14 @@ def _check(work: Work, ctx: Context, floating: FloatingIp, row: dict[str, Any]) 
         work, ctx, floating.floating_network_id, row["internal_port_id"], row.get("internal_ip_address")
     )
     row["internal_ip_address"] = wanted["fixed_ip_address"]
+    for bound in db.floating_of_port(work.conn, [row["internal_port_id"]]):
+        if bound.fixed_ip_address == row["internal_ip_address"]:
+            raise PortHasBindingFloatingIP(
+                address=floating.floating_ip_address,
+                id=floating.id,
+                port=row["internal_port_id"],
+                fixed_ip=row["internal_ip_address"],
+            )
     if floating.router_id is not None and floating.port_forwardings and wanted["router_id"] != floating.router_id:
         raise BadRequest(f"Floating IP {floating.id} forwards through router {floating.router_id} already.")
     return str(wanted["router_id"])

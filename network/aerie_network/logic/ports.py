@@ -37,6 +37,7 @@ from aerie_network.errors import (
     PortNotFound,
     PortSecurityAndIPRequiredForSecurityGroups,
     PortSecurityPortHasSecurityGroup,
+    SecurityGroupConflict,
     SecurityGroupNotFound,
     ServicePortInUse,
 )
@@ -106,6 +107,8 @@ def _usable_groups(work: Work, ctx: Context, project_id: str, wanted: Collection
     for group_id in ids:
         if group_id not in usable:
             raise SecurityGroupNotFound(id=group_id)
+    if len(groups_db.stateful(work.conn, ids)) > 1:
+        raise SecurityGroupConflict(reason="cannot apply both stateful and stateless security groups on the same port")
     return ids
 
 
@@ -499,9 +502,10 @@ def delete(svc: NetworkService, ctx: Context, port_id: str) -> None:
     """Delete a port; floating IPs that led to it lead nowhere. ServicePortInUse for those of routers."""
     with change(svc, ctx) as work:
         port = db.STORE.get(work.conn, port_id, *_scope(ctx), lock=True)
-        guard.check_owner(svc, ctx, "delete_port", port)
-        _refuse_service_port(work.conn, port)
         network = networks_db.STORE.get(work.conn, port.network_id)
+        # Who owns the network may clear it of what others have plugged in.
+        guard.check_owner(svc, ctx, "delete_port", network if network.project_id == ctx.project_id else port)
+        _refuse_service_port(work.conn, port)
         remove(work, [port], network)
         if port.bound and "service" not in ctx.roles:  # compute's own deletes are no news to it
             work.tell_compute("network-vif-deleted", port)

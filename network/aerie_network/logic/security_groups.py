@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +21,7 @@ from aerie_network.db.query import Page
 from aerie_network.db.security_groups import DefaultRule, Rule, SecurityGroup
 from aerie_network.errors import (
     AddressGroupNotFound,
+    DefaultSecurityGroupRuleExists,
     InvalidInput,
     SecurityGroupCannotRemoveDefault,
     SecurityGroupCannotUpdateDefault,
@@ -50,7 +53,7 @@ PROTOCOLS = {
 }  # fmt: skip
 _WITH_PORTS = {6, 17, 33, 132, 136}
 _ICMP = {1, 58}
-_ONLY_IPV6 = {"ipv6-encap", "ipv6-frag", "ipv6-icmp", "icmpv6", "ipv6-nonxt", "ipv6-opts", "ipv6-route"}
+_ONLY_IPV6 = {41, 43, 44, 58, 59, 60}  # encapsulation, routing, fragment, ICMPv6, no next header, options
 ETHERTYPES = ("IPv4", "IPv6")
 PARENT = "PARENT"
 
@@ -304,7 +307,7 @@ def normalise_rule(values: dict[str, Any]) -> dict[str, Any]:
     rule["ethertype"] = ethertype
     protocol = rule["protocol"] = _protocol(rule.get("protocol"))
     number = protocol_number(protocol)
-    if protocol in _ONLY_IPV6 and ethertype == "IPv4":
+    if number in _ONLY_IPV6 and ethertype == "IPv4":
         raise SecurityGroupEthertypeConflictWithProtocol(ethertype=ethertype, protocol=protocol)
     low = 0 if number in _ICMP else 1
     first = rule["port_range_min"] = _number(rule.get("port_range_min"), low if number != 0 else 0)
@@ -494,6 +497,7 @@ def create_default_rules(svc: NetworkService, ctx: Context, requests: list[dict[
             "created_at": now, "updated_at": now,
         })  # fmt: skip
     with svc.db.write() as conn:
+        _check_template_is_new(db.DEFAULT_RULES.all(conn), rows)
         for row in rows:
             if (remote := row["remote_group_id"]) and remote != PARENT:
                 db.STORE.get(conn, remote)
@@ -501,6 +505,18 @@ def create_default_rules(svc: NetworkService, ctx: Context, requests: list[dict[
                 db.ADDRESS_GROUPS.get(conn, row["remote_address_group_id"])
         db.DEFAULT_RULES.insert(conn, *rows)
     return [DefaultRule(**row) for row in rows]
+
+
+def _check_template_is_new(present: Sequence[DefaultRule], rows: Sequence[dict[str, Any]]) -> None:
+    """A group of one kind is made of a rule once, however many other kinds the rule is for."""
+    kinds = ("used_in_default_sg", "used_in_non_default_sg")
+    seen = {(digest(normalise_rule(asdict(rule))), kind): rule.id for rule in present for kind in kinds
+            if getattr(rule, kind)}  # fmt: skip
+    for row in rows:
+        said = digest(normalise_rule(row))
+        for kind in kinds:
+            if row[kind] and (same := seen.setdefault((said, kind), row["id"])) != row["id"]:
+                raise DefaultSecurityGroupRuleExists(id=same)
 
 
 @retried

@@ -34,7 +34,7 @@ from aerie_network.errors import (
     OverlappingAllocationPools,
     SubnetInUse,
 )
-from aerie_network.logic import dhcp, guard, ipam, pools
+from aerie_network.logic import dhcp, guard, ipam, networks, pools
 from aerie_network.logic.ports import remove_addresses_of
 from aerie_network.logic.work import Work, change, changed, scope
 from aerie_network.schemas.subnets import SUBNET
@@ -208,6 +208,7 @@ def make(work: Work, ctx: Context, values: dict[str, Any]) -> Subnet:
         raise InvalidInput(error_message="ip_version is required")
     cidr = check_cidr(values["cidr"], values["ip_version"])
     values["cidr"] = str(cidr)
+    networks.check_mtu_of_subnets(network_id, network.mtu, [cidr.version])
     values["dns_nameservers"] = values["dns_nameservers"] or []
     values["host_routes"] = values["host_routes"] or []
     _check_lists(svc, cidr.version, values)

@@ -39,7 +39,7 @@ class Work:
     def __init__(self, svc: NetworkService, ctx: Context, conn: sa.Connection) -> None:
         self.svc, self.ctx, self.conn = svc, ctx, conn
         self._charges: dict[tuple[str, str], int] = {}
-        self._forced: set[tuple[str, str]] = set()
+        self._forced: dict[tuple[str, str], int] = {}
         self._events: list[tuple[str, dict[str, Any]]] = []
         self._compute: list[dict[str, Any]] = []
         self._items: dict[str, set[hosts.Item]] = {}
@@ -55,10 +55,8 @@ class Work:
     def charge(self, project_id: str, resource: str, count: int = 1, *, force: bool = False) -> None:
         """Count `count` more (negative: fewer) of a resource for the project; force=True passes the limit."""
         if project_id:
-            key = (project_id, resource)
-            self._charges[key] = self._charges.get(key, 0) + count
-            if force:
-                self._forced.add(key)
+            charges = self._forced if force else self._charges
+            charges[project_id, resource] = charges.get((project_id, resource), 0) + count
 
     def notify(self, event_type: str, payload: dict[str, Any]) -> None:
         """Tell the rest of the cloud."""
@@ -171,11 +169,11 @@ class Work:
         if self._compute and self.svc.conf.notify_nova_on_port_status_changes:
             conn.execute(sa.insert(tables.compute_events), self._compute)
             publish(conn, COMPUTE_TOPIC)
-        for (project_id, resource), count in sorted(self._charges.items()):
-            default = self.svc.quota_default(resource)
-            force = (project_id, resource) in self._forced
-            if count and not quotas.claim(conn, project_id, resource, count, default, force=force):
-                raise OverQuota(overs=f"['{resource}']")
+        for force, charges in ((True, self._forced), (False, self._charges)):
+            for (project_id, resource), count in sorted(charges.items()):
+                default = self.svc.quota_default(resource)
+                if count and not quotas.claim(conn, project_id, resource, count, default, force=force):
+                    raise OverQuota(overs=f"['{resource}']")
         for found in hosts.record(conn, self._items).items():
             publish(conn, HOSTS_TOPIC, found)
 

@@ -68,11 +68,12 @@ def standard(*, tags: bool = True, description: bool = True) -> list[Field]:
 
 
 def body(resource: Resource, verb: str) -> Schema:
-    """One object, or for creates several at once: {"port": {..}} or {"ports": [..]}."""
+    """One object, or for creates several at once: {"port": {..}} or {"ports": [..]}, each bare or as {"port": {..}}."""
     one = resource.object_schema("create" if verb == "create" else "update")
     properties: dict[str, Schema] = {resource.singular: one}
     if verb == "create":
-        properties[resource.plural] = schema.array(one, min=1)
+        wrapped = schema.obj({resource.singular: one}, [resource.singular])
+        properties[resource.plural] = schema.array(schema.any_of(one, wrapped), min=1)
     made = schema.obj(properties)
     made["minProperties"] = made["maxProperties"] = 1
     return made
@@ -81,5 +82,6 @@ def body(resource: Resource, verb: str) -> Schema:
 def unwrap(resource: Resource, sent: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
     """The objects of a create's body, and whether they came as a list."""
     if resource.plural in sent:
-        return sent[resource.plural], True
+        items = sent[resource.plural]
+        return [item[resource.singular] if item.keys() == {resource.singular} else item for item in items], True
     return [sent[resource.singular]], False

@@ -10,15 +10,23 @@ from aerie_network.schemas import common
 _LENGTH = schema.integer(0, 128, text=True)
 _QUOTA = schema.integer(0, 0x7FFFFFFF, text=True, nullable=True)
 
+
+def _length(name: str) -> Field:
+    """A prefix length; this API takes numbers and shows text."""
+    return common.number(
+        name, _LENGTH, create=True, update=True, filter=True, sort=True, read=lambda row, ctx: str(getattr(row, name))
+    )
+
+
 SUBNET_POOL = Resource(
     "subnetpool",
     "subnetpools",
     [
         *common.identity(),
         Field("prefixes", schema.array(common.CIDR, min=1), create="required", update=True),
-        common.number("default_prefixlen", _LENGTH, create=True, update=True, filter=True, sort=True),
-        common.number("min_prefixlen", _LENGTH, create=True, update=True, filter=True, sort=True),
-        common.number("max_prefixlen", _LENGTH, create=True, update=True, filter=True, sort=True),
+        _length("default_prefixlen"),
+        _length("min_prefixlen"),
+        _length("max_prefixlen"),
         common.number("default_quota", _QUOTA, create=True, update=True, default=None),
         Field("ip_version", {"type": "integer"}, filter=True, sort=True),
         Field("address_scope_id", common.OPTIONAL_ID, create=True, update=True, default=None, filter=True, sort=True),

@@ -95,7 +95,7 @@ PORT = Resource(
         ),
         Field(
             "security_groups",
-            schema.array(schema.uuid(), nullable=True),
+            {**schema.array(schema.uuid(), nullable=True), "uniqueItems": True},
             create=True,
             update=True,
             read=lambda row, ctx: list(row.security_groups),

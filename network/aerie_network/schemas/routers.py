@@ -94,8 +94,11 @@ PORT_FORWARDING = Resource(
 )
 
 
+_INSIDE_FLOATING_IP = frozenset({"protocol", "internal_ip_address", "internal_port", "external_port"})
+
+
 def _forwardings(floating: Any, ctx: Context) -> list[dict[str, Any]]:
-    return [PORT_FORWARDING.show(item, ctx) for item in floating.port_forwardings]
+    return [PORT_FORWARDING.show(item, ctx, only=_INSIDE_FLOATING_IP) for item in floating.port_forwardings]
 
 
 FLOATING_IP = Resource(

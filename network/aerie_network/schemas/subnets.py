@@ -38,7 +38,7 @@ SUBNET = Resource(
         Field("service_types", schema.array(schema.string(max=255)), create=True, update=True, default=list),
         common.flag("dns_publish_fixed_ip"),
         Field("segment_id", schema.string(nullable=True), read=lambda row, ctx: None),
-        Field("router:external", {"type": "boolean"}, read="external"),
+        Field("router:external", {"type": "boolean"}, read="external", filter=True),
         *common.standard(),
     ],
 )

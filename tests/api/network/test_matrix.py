@@ -26,8 +26,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v2.0/subnetpools": {"subnetpool": {"prefixes": ["10.0.0.0/16"]}},
     "/v2.0/address-scopes": {"address_scope": {"ip_version": 4, "name": "s"}},
     "/v2.0/address-groups": {"address_group": {"name": "a", "addresses": ["10.0.0.0/8"]}},
-    "/v2.0/default-security-group-rules": {"default_security_group_rule": {"direction": "egress", "protocol": "udp"}},
 }
+
+
+def _template() -> dict[str, Any]:
+    """A default rule that there is not yet."""
+    port = next(NUMBERS)
+    rule = {"direction": "egress", "protocol": "udp", "port_range_min": port, "port_range_max": port}
+    return {"default_security_group_rule": rule}
 
 
 class World:
@@ -83,11 +89,7 @@ class World:
             self.floating = str(bench.make("floatingip", floating_network_id=bench.outside()["id"])["id"])
             return self.floating
         if name == "rule_id" and "default" in op.path:
-            return str(
-                self.post(
-                    "/v2.0/default-security-group-rules", BODIES["/v2.0/default-security-group-rules"], bench.admin
-                )["id"]
-            )
+            return str(self.post("/v2.0/default-security-group-rules", _template(), bench.admin)["id"])
         if name == "rule_id":
             group = self.post("/v2.0/security-groups", BODIES["/v2.0/security-groups"])
             return str(group["security_group_rules"][0]["id"])
@@ -133,6 +135,8 @@ class World:
             return {"port_forwarding": {"description": "changed"}}
         if op.path in BODIES:
             return BODIES[op.path]
+        if op.path == "/v2.0/default-security-group-rules":
+            return _template()
         if last in ("add_router_interface", "remove_router_interface"):
             self.network()
             if last.startswith("remove"):

@@ -60,9 +60,9 @@ def test_visibility(bench: Any) -> None:
     assert mine["id"] not in {n["id"] for n in bench.get("/networks", by=bench.stranger)["networks"]}
     external = bench.outside()
     assert bench.get(f"/networks/{external['id']}", by=bench.stranger)["network"]["router:external"] is True
-    # Seen, but not theirs: OSSA-2024-005 for networks themselves.
-    bench.change("network", external["id"], by=bench.stranger, expect=403, name="x")
-    bench.remove("network", external["id"], by=bench.stranger, expect=403)
+    # Seen, but not theirs to change: as if it were not there.
+    bench.change("network", external["id"], by=bench.stranger, expect=404, name="x")
+    bench.remove("network", external["id"], by=bench.stranger, expect=404)
 
 
 def test_admin_attributes(bench: Any) -> None:
@@ -210,6 +210,41 @@ def test_notifications(bench: Any) -> None:
         "network.create.end", "port.create.end", "subnet.create.end", "network.update.end", "port.delete.end",
         "subnet.delete.end", "network.delete.end",
     ]  # fmt: skip
+
+
+def test_mtu_of_subnets(bench: Any) -> None:
+    """IPv4 promises packets of 68 bytes, IPv6 of 1280; a network without subnets promises nothing."""
+    small, mid = bench.make("network", mtu=67), bench.make("network", mtu=1279)
+    four, six = {"ip_version": 4, "cidr": "10.0.0.0/24"}, {"ip_version": 6, "cidr": "fd00::/64"}
+    refused = bench.make("subnet", network_id=small["id"], expect=409, **four)
+    assert refused["type"] == "NetworkMTUSubnetConflict"
+    bench.make("subnet", network_id=mid["id"], expect=409, **six)
+    bench.make("subnet", network_id=mid["id"], **four)
+    bench.change("network", mid["id"], mtu=67, expect=409)
+    bench.change("network", mid["id"], mtu=1280)
+    bench.make("subnet", network_id=mid["id"], **six)
+    bench.change("network", mid["id"], mtu=1279, expect=409)
+
+
+def test_past_the_end_a_list_leads_back(bench: Any) -> None:
+    who = bench.person()
+    names = [bench.make("network", by=who, name=f"page-{i}")["name"] for i in range(2)]
+
+    def link(body: dict[str, Any], rel: str) -> str:
+        [href] = [item["href"] for item in body["networks_links"] if item["rel"] == rel]
+        return str(href).partition("/v2.0")[2]
+
+    body = bench.get(f"/networks?limit=1&sort_key=name&sort_dir=asc&project_id={who.project_id}", by=who)
+    for _ in names:
+        body = bench.get(link(body, "next"), by=who)
+    assert body["networks"] == []
+    seen = []
+    for _ in names:
+        body = bench.get(link(body, "previous"), by=who)
+        seen += [n["name"] for n in body["networks"]]
+    assert seen == names[::-1]
+    before = bench.get(link(body, "previous"), by=who)
+    assert before["networks"] == [] and bench.get(link(before, "next"), by=who)["networks"][0]["name"] == names[0]
 
 
 def test_mtu(bench: Any) -> None:

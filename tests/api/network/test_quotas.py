@@ -174,6 +174,24 @@ def test_grants_somebody_lives_on(bench: Any) -> None:
     bench.call("DELETE", f"/address-scopes/{scope['id']}", expect=204)
 
 
+def test_a_first_group_is_counted_like_others(bench: Any) -> None:
+    """The default group comes in the same transaction, and passes the limit; what was asked for does not."""
+    for resource in ("security_group", "security_group_rule"):
+        who = bench.person()
+        bench.call("PUT", f"/quotas/{who.project_id}", {"quota": {resource: 0}}, by=bench.admin, expect=200)
+        assert bench.make("security_group", by=who, expect=409)["type"] == "OverQuota"
+
+
+def test_a_limit_below_the_usage(bench: Any) -> None:
+    who = bench.person()
+    for _ in range(2):
+        bench.make("network", by=who)
+    path = f"/quotas/{who.project_id}"
+    bench.call("PUT", path, {"quota": {"network": 1, "check_limit": True}}, by=bench.admin, expect=400)
+    bench.call("PUT", path, {"quota": {"network": -1, "check_limit": True}}, by=bench.admin, expect=200)
+    bench.call("PUT", path, {"quota": {"network": 1}}, by=bench.admin, expect=200)
+
+
 def test_usage_is_what_there_is(bench: Any) -> None:
     """After everything this module did: what is booked equals the rows."""
     with bench.svc.db.read() as conn:

@@ -303,7 +303,12 @@ def test_port_forwardings(bench: Any) -> None:
     assert made["protocol"] == "tcp" and made["external_port"] == 2222
     assert made["internal_ip_address"] == port["fixed_ips"][0]["ip_address"]
     seen = bench.get(f"/floatingips/{floating['id']}")["floatingip"]
-    assert seen["router_id"] == router["id"] and seen["status"] == "ACTIVE" and seen["port_forwardings"] == [made]
+    assert (
+        seen["router_id"] == router["id"]
+        and seen["status"] == "ACTIVE"
+        and seen["port_forwardings"]
+        == [{name: made[name] for name in ("protocol", "internal_ip_address", "internal_port", "external_port")}]
+    )
     document = bench.host.fetch().routers[router["id"]].port_forwardings
     assert [(f.floating_ip, f.external_port, f.fixed_ip, f.internal_port) for f in document] == [
         (floating["floating_ip_address"], 2222, made["internal_ip_address"], 22)
@@ -331,4 +336,15 @@ def test_port_forwardings(bench: Any) -> None:
     whole = bench.change("floatingip", floating["id"], port_id=port["id"])
     assert whole["port_id"] == port["id"]
     assert post(409)["NeutronError"]["type"] == "FloatingIPPortAlreadyAssociated"
+    # An address has a floating IP of its own, or ports of one.
+    spare = bench.make("floatingip", floating_network_id=external["id"])
+    path = f"/floatingips/{spare['id']}/port_forwardings"
+    assert post(409)["NeutronError"]["type"] == "PortHasBindingFloatingIP"
+    assert bench.change("floatingip", floating["id"])["port_id"] is None  # a change of nothing takes it off its port
+    post()
+    refused = bench.change("floatingip", floating["id"], port_id=port["id"], expect=409)
+    assert refused["type"] == "PortHasPortForwarding"
+    assert bench.remove("floatingip", spare["id"], expect=409)["type"] == "FipInUseByPortForwarding"
+    bench.remove("port", port["id"])
+    bench.remove("floatingip", spare["id"])
     bench.remove("floatingip", floating["id"])

@@ -217,3 +217,44 @@ def test_costs(bench: Any) -> None:
     with count_queries(bench.svc.db) as many:
         bench.get("/security-groups", by=who)
     assert int(few) == int(many) <= 5, many
+
+
+def test_groups_of_a_port(bench: Any) -> None:
+    """None twice, and not stateful and stateless ones together."""
+    network = bench.make("network")
+    body = {"security_groups": [{"security_group": {"name": "a"}}, {"name": "b", "stateful": False}]}
+    one, two = bench.call("POST", "/security-groups", body, expect=201).json["security_groups"]
+    assert (one["name"], two["stateful"]) == ("a", False)
+    port = bench.make("port", network_id=network["id"], security_groups=[one["id"]])
+    for operation, found in ((bench.make, ()), (bench.change, (port["id"],))):
+        more = {} if found else {"network_id": network["id"]}
+        operation("port", *found, security_groups=[one["id"], one["id"]], expect=400, **more)
+        refused = operation("port", *found, security_groups=[one["id"], two["id"]], expect=409, **more)
+        assert refused["type"] == "SecurityGroupConflict"
+
+
+def test_protocols_of_ipv6_by_number(bench: Any) -> None:
+    group = bench.make("security_group")
+    for number in (41, 43, 44, 58, 59, 60):
+        rule = {"security_group_id": group["id"], "direction": "ingress", "protocol": number}
+        bench.make("security_group_rule", ethertype="IPv4", expect=400, **rule)
+        bench.make("security_group_rule", ethertype="IPv6", **rule)
+
+
+def test_a_template_is_there_once(bench: Any) -> None:
+    rule = {"direction": "ingress", "protocol": "tcp", "port_range_min": 4711, "port_range_max": 4711}
+    path = {"path": "/default-security-group-rules", "by": bench.admin}
+    one = bench.make("default_security_group_rule", used_in_default_sg=True, used_in_non_default_sg=False,
+                     **rule, **path)  # fmt: skip
+    refused = bench.make("default_security_group_rule", used_in_default_sg=True, expect=409, **rule, **path)
+    assert refused["type"] == "DefaultSecurityGroupRuleExists"
+    two = bench.make("default_security_group_rule", used_in_default_sg=False, **rule, **path)
+    for found in (one, two):
+        bench.call("DELETE", f"/default-security-group-rules/{found['id']}", by=bench.admin, expect=204)
+
+
+def test_who_owns_a_network_clears_it(bench: Any) -> None:
+    network = bench.make("network")
+    port = bench.make("port", by=bench.admin, network_id=network["id"], project_id=bench.stranger.project_id)
+    bench.change("port", port["id"], name="x", expect=404)
+    bench.remove("port", port["id"])

@@ -165,9 +165,27 @@ def test_whose_network(bench: Any) -> None:
     bench.make("subnet", by=bench.stranger, expect=403, **{**values, "network_id": external["id"]})
 
 
+def test_pools_of_a_scope_do_not_overlap(bench: Any) -> None:
+    scope, six = (bench.make("address_scope", name="s", ip_version=version) for version in (4, 6))
+    bench.make("subnetpool", prefixes=["10.30.1.7/17", "10.31.0.0/24"], address_scope_id=scope["id"])
+    more = {"prefixes": ["10.40.0.0/16", "10.30.0.0/15"], "address_scope_id": scope["id"]}
+    assert bench.make("subnetpool", expect=409, **more)["type"] == "AddressScopePrefixConflict"
+    free = bench.make("subnetpool", prefixes=["10.40.0.0/16"])
+    bench.change("subnetpool", free["id"], address_scope_id=six["id"], expect=400)
+    bench.change("subnetpool", free["id"], address_scope_id=scope["id"])
+    bench.change("subnetpool", free["id"], prefixes=more["prefixes"], expect=409)
+    bench.change("subnetpool", free["id"], prefixes=["10.40.0.0/15"])
+
+
+def test_subnets_of_external_networks(bench: Any) -> None:
+    for flag in (True, False):
+        found = bench.get(f"/subnets?router:external={flag}")["subnets"]
+        assert all(s["router:external"] is flag for s in found)
+
+
 def test_pools_of_prefixes(bench: Any) -> None:
     pool = bench.make("subnetpool", prefixes=["10.10.0.0/23"], default_prefixlen=26, min_prefixlen="25")
-    assert pool["ip_version"] == 4 and pool["max_prefixlen"] == 32
+    assert (pool["ip_version"], pool["min_prefixlen"], pool["max_prefixlen"]) == (4, "25", "32")  # shown as text
     network = bench.make("network")
     cidrs = [
         bench.make("subnet", network_id=network["id"], subnetpool_id=pool["id"], ip_version=4)["cidr"] for _ in range(2)
