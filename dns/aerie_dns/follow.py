@@ -40,7 +40,9 @@ Json = Mapping[str, Any]
 @dataclass(frozen=True)
 class Named:
     """An address that is to have a name. label: one or more labels; domain: None for the project's default zone.
-    projects: whose zones may hold it, the first one's before the others'. pointer: is a PTR wanted as well."""
+    projects: whose zones may hold it, the first one's before the others'. A network's owner is among them only where the
+    network says the domain: else a guest on a shared network could write into its owner's zones. pointer: is a PTR
+    wanted as well."""
 
     label: str
     domain: str | None
@@ -73,7 +75,7 @@ def sources(world: World, address_records: str = "all") -> dict[tuple[str, str],
         key, label = _owner(world, port)
         network = world.networks.get(port["network_id"], {})
         domain = port.get("dns_domain") or network.get("dns_domain") or None
-        projects = _projects(world, port, network)
+        projects = _projects(port, network, domain)
         if key is not None and label is not None and address_records == "all":
             for fixed in port.get("fixed_ips", ()):
                 found[key].append(Named(label, domain, fixed["ip_address"], projects, False))
@@ -90,15 +92,22 @@ def _owner(world: World, port: Json) -> tuple[tuple[str, str] | None, str | None
         server = world.servers.get(port.get("device_id", ""))
         if server is None or server["status"] in GONE or server.get("OS-EXT-STS:task_state") == "deleting":
             return None, None
+        if server["tenant_id"] != port["project_id"]:
+            return None, None  # anybody may write any server's id into a port
+        if server["tenant_id"] != port["project_id"]:
+            return None, None  # anybody may write any server's id into a port
+        if server["tenant_id"] != port["project_id"]:
+            return None, None  # anybody may write any server's id into a port
         own = server.get("OS-EXT-SRV-ATTR:hostname") or server["name"]
         return (SERVER, server["id"]), label or names.host_label(own)
     return ((PORT, port["id"]), label) if label else (None, None)
 
 
-def _projects(world: World, port: Json, network: Json) -> tuple[str, ...]:
-    server = world.servers.get(port.get("device_id", ""))
-    own = server["tenant_id"] if server else port["project_id"]
-    return tuple(dict.fromkeys(p for p in (own, network.get("project_id")) if p))
+def _projects(port: Json, network: Json, domain: str | None) -> tuple[str, ...]:
+    """Whose zones may hold names in that domain."""
+    of_network = domain is not None and _absolute(domain) == _absolute(network.get("dns_domain") or "")
+    wanted = (port["project_id"], network.get("project_id") if of_network else None)
+    return tuple(dict.fromkeys(project for project in wanted if project))
 
 
 def _add_floatingip(
@@ -112,6 +121,8 @@ def _add_floatingip(
     """A floating IP's own name, if it has one, counts more than its port's."""
     own = (floatingip.get("dns_name") or "").lower().rstrip(".")
     chosen, where = (own, floatingip.get("dns_domain") or domain) if own else (label, domain)
+    if where != domain:
+        projects = projects[:1]  # the floating IP's owner chose the domain, not the network's
     if chosen:
         owners = tuple(dict.fromkeys((floatingip["project_id"], *projects)))
         found[source].append(Named(chosen, where or None, floatingip["floating_ip_address"], owners, True))
@@ -208,15 +219,21 @@ class Follower:
             self._network("/floatingips", "floatingips", ctx),
         )
 
-    def around_server(self, ctx: Context, server_id: str) -> World:
-        """One server, its ports and their networks and floating IPs."""
+    def _server(self, ctx: Context, server_id: str) -> Json | None:
+        compute = self._svc.clients["compute"]
         try:
-            compute = self._svc.clients["compute"]
-            server = compute.get(f"/servers/{server_id}", ctx, microversion=COMPUTE_VERSION)["server"]
+            found: Json = compute.get(f"/servers/{server_id}", ctx, microversion=COMPUTE_VERSION)["server"]
         except RemoteError as error:
             if error.status == 404:
-                return World()
+                return None
             raise
+        return found
+
+    def around_server(self, ctx: Context, server_id: str) -> World:
+        """One server, its ports and their networks and floating IPs."""
+        server = self._server(ctx, server_id)
+        if server is None:
+            return World()
         return self._around_ports(ctx, self._network(f"/ports?device_id={server_id}", "ports", ctx), server)
 
     def around_port(self, ctx: Context, port_id: str) -> World:
@@ -234,9 +251,13 @@ class Follower:
         return world
 
     def around_floatingip(self, ctx: Context, floatingip_id: str) -> World:
-        """One floating IP that no port has."""
+        """One floating IP, and what it leads to."""
         found = self._network(f"/floatingips?id={floatingip_id}", "floatingips", ctx)
-        return World(floatingips=[f for f in found if not f.get("port_id")])
+        ports = [p for f in found if f.get("port_id") for p in self._network(f"/ports?id={f['port_id']}", "ports", ctx)]
+        if not ports:
+            return World(floatingips=found)
+        of_server = str(ports[0].get("device_owner", "")).startswith("compute:")
+        return self._around_ports(ctx, ports, self._server(ctx, ports[0]["device_id"]) if of_server else None)
 
     def follow(self, ctx: Context, source: str, source_id: str, event_id: str | None = None) -> bool:
         """Make the records of one source what they are to be now; True when that changed something."""

@@ -95,6 +95,23 @@ def test_lost_events_are_made_good(bench: Any, cloud: Cloud, events: Events) -> 
     assert bench.call("GET", f"/v2/zones/{zone['id']}").json["serial"] == before
 
 
+def test_a_floating_address_with_a_name_of_its_own_leads_to_a_port_without_one(
+    bench: Any, cloud: Cloud, events: Events
+) -> None:
+    zone = bench.zone("vip.example.")
+    project = bench.owner.project_id
+    port = {"id": "vip", "network_id": "n", "device_id": "", "project_id": project, "device_owner": "", "fixed_ips": []}
+    fip = {"id": "f", "floating_ip_address": "192.0.2.80", "port_id": "vip", "project_id": project, "dns_name": "shop"}
+    cloud.lists["ports"].append(port)
+    cloud.lists["networks"].append({"id": "n", "project_id": project})
+    cloud.lists["floatingips"].append(fip)
+    events("floatingip.update.end", {"floatingip": fip})
+    assert served(bench, zone["name"], "shop.vip.example.", "A") == ("192.0.2.80",)
+    before = bench.call("GET", f"/v2/zones/{zone['id']}").json["serial"]
+    ManagedRecords(bench.svc).converge()
+    assert bench.call("GET", f"/v2/zones/{zone['id']}").json["serial"] == before
+
+
 def test_a_hundred_servers_leave_nothing_behind(bench: Any, cloud: Cloud) -> None:
     zone = bench.zone("many.example.")
     servers = [cloud.boot(bench.owner.project_id, f"s{i}", f"10.0.0.{i}") for i in range(1, 101)]

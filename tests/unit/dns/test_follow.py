@@ -92,6 +92,27 @@ def test_a_server_on_another_projects_network() -> None:
     assert found == {("server", "s1"): [named("web-one", "10.0.0.5", "shared.example.", projects=("p1", "p9"))]}
 
 
+def test_a_ports_own_domain_gives_no_right_to_the_zones_of_its_networks_owner() -> None:
+    shared = {"project_id": "p9", "dns_domain": "shared.example."}
+    found = sources(world(port(dns_name="www", dns_domain="corp.example."), network=shared))
+    assert found == {("server", "s1"): [named("www", "10.0.0.5", "corp.example.")]}
+    below = sources(world(port(dns_domain="x.shared.example."), network=shared))
+    assert below == {("server", "s1"): [named("web-one", "10.0.0.5", "x.shared.example.")]}
+    same = sources(world(port(dns_domain="Shared.example"), network=shared))
+    assert same == {("server", "s1"): [named("web-one", "10.0.0.5", "Shared.example", projects=("p1", "p9"))]}
+    fip = floatingip(dns_name="www", dns_domain="corp.example.")
+    found = sources(world(port(), fips=(fip,), network=shared))
+    assert found["server", "s1"][1] == named("www", "192.0.2.5", "corp.example.", pointer=True)
+
+
+def test_a_port_of_strangers_that_claims_a_server_names_nothing() -> None:
+    claim = port(id="port2", project_id="p6", dns_name="www", fixed_ips=[{"ip_address": "203.0.113.6"}])
+    fip = floatingip(id="fip6", port_id="port2", project_id="p6")
+    found = sources(world(port(), claim, fips=(fip,)))
+    assert found["server", "s1"] == [named("web-one", "10.0.0.5")]
+    assert all(n.address != "203.0.113.6" and set(n.projects) != {"p1"} for n in found.get(("floatingip", "fip6"), []))
+
+
 def test_names_that_make_no_label() -> None:
     assert sources(world(port(), name="???")) == {}
     assert sources(world(port(), name="Ünïcode ✓ host"))["server", "s1"] == [named("n-code-host", "10.0.0.5")]
