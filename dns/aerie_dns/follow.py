@@ -40,8 +40,8 @@ Json = Mapping[str, Any]
 @dataclass(frozen=True)
 class Named:
     """An address that is to have a name. label: one or more labels; domain: None for the project's default zone.
-    projects: whose zones may hold it, the first one's before the others'. A network's owner is among them only where the
-    network says the domain: else a guest on a shared network could write into its owner's zones. pointer: is a PTR
+    projects: whose zones may hold it, the first one's before the others'. A network's owner is among them only where
+    the network says the domain: else a guest on a shared network could write into its owner's zones. pointer: is a PTR
     wanted as well."""
 
     label: str
