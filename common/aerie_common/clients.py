@@ -65,6 +65,8 @@ class ServiceClient:
         if body is not None:
             data, sent["Content-Type"] = orjson.dumps(body), "application/json"
         session = self._clients.session
+        again = data is None or isinstance(data, bytes) or hasattr(data, "seek")  # what is read once is sent once
+        begin = data.tell() if hasattr(data, "seek") else None
         user_token = ctx.token if ctx is not None and as_user else None
         try:
             url = self._clients.endpoint(self._type) + path
@@ -75,7 +77,10 @@ class ServiceClient:
                 reply = self._clients.http.request(method, url, data=data, headers=sent, timeout=timeout, stream=stream)
                 if reply.status_code == 401 and attempt == 0 and not user_token:
                     session.invalidate()
-                    continue
+                    if again:
+                        if begin is not None:
+                            data.seek(begin)
+                        continue
                 break
         except (ka.ClientException, requests.RequestException) as e:
             LOG.warning("the %s service does not answer: %s", self._type, e)  # callers learn no addresses

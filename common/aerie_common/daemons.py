@@ -50,7 +50,7 @@ def configure(spec: ServiceSpec, daemon: Daemon, config_dir: Path) -> cfg.Config
     """The daemon's configuration, from `<config_dir>/<daemon.config>.conf`."""
     path = configuration_file(daemon, config_dir)
     if not path.exists():
-        raise SystemExit(f"{daemon.name}: {path} does not exist. Make it from the sample in etc/aerie/.")
+        raise SystemExit(f"{daemon.name}: {path} does not exist; `aerie config {spec.name}` shows what may be in it.")
     return config.load(spec.new_conf(), [path])
 
 
