@@ -28,7 +28,7 @@ _building = threading.local()
 
 
 def etc_file(name: str) -> Path:
-    """A file of the configuration samples that are installed with the program."""
+    """A file that is installed with the program, out of `etc/aerie`."""
     return Path(str(resources.files("aerie_etc").joinpath(name)))
 
 

@@ -4,6 +4,7 @@
 Owns the directory `ra/<router id>`. Invariant: radvd outlives the agent and reads a changed file on SIGHUP.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -67,7 +68,8 @@ class Advertisers:
         changed = system.write_atomically(directory / "conf", text)
         pid = system.running_process(directory / "pid", str(directory / "conf"))
         if pid and changed:
-            os.kill(pid, signal.SIGHUP)
+            with contextlib.suppress(ProcessLookupError):  # it has just died: `ended` tells of it, and it starts anew
+                os.kill(pid, signal.SIGHUP)
         elif not pid:
             (directory / "pid").unlink(missing_ok=True)
             command = ["radvd", "-C", str(directory / "conf"), "-p", str(directory / "pid"), "-m", "none"]
