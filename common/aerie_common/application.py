@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
-from oslo_db import exception as db_exception
 
 from aerie_common import access_rules, context, metrics
 from aerie_common.context import Context
-from aerie_common.dialects import title
+from aerie_common.db import unavailable
+from aerie_common.dialects import render, title
 from aerie_common.errors import (
     AerieError,
     BadRequest,
@@ -62,12 +62,16 @@ class Application:
             status, body = self._render(reply, request, headers)
         except AerieError as e:
             status, body = self._refuse(e, request, headers)
-        except db_exception.DBConnectionError:
-            LOG.exception("the database does not answer")
-            status, body = self._refuse(ServiceUnavailable(), request, headers)
-        except Exception:  # the fault wrapper: whatever else goes wrong is this program's mistake
-            LOG.exception("unexpected error in %s %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
-            status, body = self._refuse(AerieError(), request, headers)
+        except Exception as e:  # the fault wrapper: whatever else goes wrong is this program's mistake
+            away = unavailable(e)
+            LOG.error(
+                "%s in %s %s",
+                f"the database is not available ({e})" if away else "unexpected error",
+                environ["REQUEST_METHOD"],
+                environ.get("PATH_INFO"),
+                exc_info=not away,
+            )
+            status, body = self._refuse(ServiceUnavailable() if away else AerieError(), request, headers)
         headers.append(("X-Openstack-Request-Id", ctx.request_id))
         if self.table.service == "compute":
             headers.append(("X-Compute-Request-Id", ctx.request_id))
@@ -93,6 +97,8 @@ class Application:
 
     def _serve(self, request: Request, headers: list[tuple[str, str]]) -> Any:
         environ, ctx = request.environ, request.ctx
+        if "aerie.refusal" in environ:
+            raise environ["aerie.refusal"]
         method: str = environ["REQUEST_METHOD"]
         path: str = environ.get("PATH_INFO") or "/"
         if not path.isascii():
@@ -209,8 +215,9 @@ class Application:
         return status, body
 
     def _refuse(self, error: AerieError, request: Request, headers: list[tuple[str, str]]) -> tuple[int, bytes]:
-        body = orjson.dumps(self.table.dialect(error, request.ctx.request_id))
-        headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        accept = request.header("Accept")
+        content_type, body = render(self.table.dialect, error, request.ctx.request_id, accept)
+        headers += [("Content-Type", content_type), ("Content-Length", str(len(body)))]
         headers += error.headers.items()
         if error.status == 401 and "WWW-Authenticate" not in error.headers:
             headers.append(("WWW-Authenticate", f'Keystone uri="{self.svc.auth_uri}"'))

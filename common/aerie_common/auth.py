@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from aerie_common.context import Context, new_request_id
+from aerie_common.db import unavailable
 from aerie_common.errors import AerieError, ServiceUnavailable
 
 LOG = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class AuthFilter:
     """WSGI filter: drops spoofed headers, gives the request its ids, resolves X-Auth-Token (or OAuth 2.0's
     `Authorization: Bearer`) and X-Service-Token.
 
+    A request whose token cannot be validated at this moment is refused (`aerie.refusal` in the environ says how).
     A request without a valid token goes on as a stranger (user_id None): the application refuses what needs a caller.
     """
 
@@ -138,14 +140,14 @@ class AuthFilter:
             service_token = environ.get("HTTP_X_SERVICE_TOKEN")
             if service_token and (body := self._cache.validate(service_token)):
                 ctx.service_roles = tuple(role["name"].lower() for role in body.get("roles", ()))
-        except AerieError as e:
-            LOG.warning("[%s] a token could not be validated: %s", ctx.request_id, e)
-            status = "503 Service Unavailable"
-            text = b'{"message": "The identity service does not answer. Try again in a moment.", "code": 503}'
-            start_response(
-                status, [("Content-Type", "application/json"), ("Content-Length", str(len(text))), ("Retry-After", "2")]
-            )
-            return [text]
+        except Exception as e:  # this is no stranger's request; the application words it as its API does
+            if isinstance(e, AerieError) or unavailable(e):
+                LOG.warning("[%s] a token could not be validated: %s", ctx.request_id, e)
+                message = "The identity service does not answer. Try again in a moment."
+                environ["aerie.refusal"] = ServiceUnavailable(message)
+            else:
+                LOG.exception("[%s] a token could not be validated", ctx.request_id)
+                environ["aerie.refusal"] = AerieError()
         return self._app(environ, start_response)
 
 
