@@ -16,7 +16,7 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -337,6 +337,10 @@ class Client:
         """The same for messages to one host."""
         return Client(self._rpc, self._topic, self._target(server=host), self._timeout)
 
+    def within(self, seconds: float) -> Client:
+        """The same with another time limit for calls."""
+        return Client(self._rpc, self._topic, self._target, seconds)
+
     def call(self, ctx: Context, method: str, **arguments: Any) -> Any:
         """Ask and wait. MessagingTimeout if nobody answers, MessageDeliveryFailure if the broker is away, else what
         the method returned or raised (RemoteError for exceptions of modules not in `exmods`)."""
@@ -370,6 +374,27 @@ class Client:
         return self._client
 
 
+class Impatience:
+    """The time limit of a question that is asked again and again. Until the first answer it is short: a host that
+    starts together with its server asks before anybody listens, and that message is lost."""
+
+    FIRST = 0.5
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._seconds = min(self.FIRST, limit)
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[float]:
+        """Gives the seconds this question may take."""
+        try:
+            yield self._seconds
+        except oslo_messaging.MessagingTimeout:
+            self._seconds = min(self._seconds * 2, self._limit)
+            raise
+        self._seconds = self._limit
+
+
 def _start(server: Any) -> Any:
     """Start an oslo.messaging server on the standard library's threads: those of its own pool wake every second."""
     server._executor_cls = futures.ThreadPoolExecutor
@@ -390,7 +415,7 @@ class Stopper:
 
 
 class _Starting(Stopper):
-    """A server that needs the broker to start, which may be away: it is waited for a moment, then starts when it can."""
+    """A server that needs the broker to start, which may be away: it is waited for, then starts when it can."""
 
     def __init__(self, start: Callable[[], Any], name: str) -> None:
         self._start, self._name = start, name

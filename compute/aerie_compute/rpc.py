@@ -23,7 +23,6 @@ SCHEDULER_TOPIC = "scheduler"
 SCHEDULER_VERSION = "1.0"
 CALL_TIMEOUT = 10
 HEARTBEAT_TIMEOUT = 4
-"""Short, because a host that starts together with its conductor asks before anybody listens."""
 
 
 class ConductorClient:
@@ -33,6 +32,9 @@ class ConductorClient:
     def __init__(self, transport: Any, serializer: Any = None) -> None:
         target = oslo_messaging.Target(topic=CONDUCTOR_TOPIC, version=CONDUCTOR_VERSION)
         self._client = oslo_messaging.get_rpc_client(transport, target, serializer=serializer, timeout=CALL_TIMEOUT)
+        from aerie_common.rpc import Impatience  # whoever has a transport has it imported already
+
+        self._impatience = Impatience(HEARTBEAT_TIMEOUT)
 
     # -- from compute agents
 
@@ -69,9 +71,9 @@ class ConductorClient:
         boot_id: str = "",
     ) -> dict[str, Any]:
         """Call: a host lives. `{"servers": [ids that belong on it]}`; see `agent.manager.Conductor.heartbeat`."""
-        answer = self._client.prepare(timeout=HEARTBEAT_TIMEOUT).call(
-            ctx, "heartbeat", host=host, resources=resources, guests=guests, version=version, boot_id=boot_id
-        )
+        arguments = {"resources": resources, "guests": guests, "version": version, "boot_id": boot_id}
+        with self._impatience.asking() as seconds:
+            answer = self._client.prepare(timeout=seconds).call(ctx, "heartbeat", host=host, **arguments)
         return dict(answer)
 
     def confirm_orphan(self, ctx: Any, *, host: str, server_id: str) -> bool:
