@@ -105,7 +105,7 @@ class Person:
 
     def call(self, method: str, url: str, expect: int | None = None, **kw: Any) -> requests.Response:
         """One request. expect: the status it must have."""
-        headers = {"X-Auth-Token": self.token, **kw.pop("headers", {})}
+        headers = {"X-Auth-Token": self.token, "Accept": "application/json", **kw.pop("headers", {})}
         reply = requests.request(method, url, headers=headers, timeout=30, **kw)
         assert expect in (None, reply.status_code), f"{method} {url}: {reply.status_code} {reply.text[:1000]}"
         return reply

@@ -7,8 +7,11 @@ Shapes as clients of the OpenStack APIs parse them: Keystone, Nova, Glance, Neut
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from http import HTTPStatus
 from typing import Any
+
+import orjson
 
 from aerie_common.errors import AerieError
 
@@ -46,6 +49,13 @@ def glance(error: AerieError, request_id: str) -> Any:
     return {"code": f"{error.status} {title(error.status)}", "title": title(error.status), "message": error.message}
 
 
+def _glance_page(error: AerieError) -> str:
+    """The same as a page. The `glance` command asks for no JSON, and cannot read a refusal that comes in it."""
+    status = f"{error.status} {title(error.status)}"
+    head = f"<html>\n <head>\n  <title>{status}</title>\n </head>\n"
+    return f"{head} <body>\n  <h1>{status}</h1>\n  {escape(error.message, quote=False)}\n </body>\n</html>\n"
+
+
 def neutron(error: AerieError, request_id: str) -> Any:
     name = getattr(error, "type_name", None) or type(error).__name__
     detail = error.details.get("detail", "")
@@ -71,3 +81,15 @@ def placement(error: AerieError, request_id: str) -> Any:
             }
         ]
     }
+
+
+_PAGES: dict[Dialect, Callable[[AerieError], str]] = {glance: _glance_page}
+
+
+def render(dialect: Dialect, error: AerieError, request_id: str, accept: str | None) -> tuple[str, bytes]:
+    """(content type, body) for a caller that accepts this. JSON, but for one that takes pages and names no JSON, from
+    an API that has pages."""
+    wanted, page = accept or "", _PAGES.get(dialect)
+    if page is not None and "json" not in wanted and ("*/*" in wanted or "text/html" in wanted):
+        return "text/html; charset=UTF-8", page(error).encode()
+    return "application/json", orjson.dumps(dialect(error, request_id))

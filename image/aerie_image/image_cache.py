@@ -132,8 +132,8 @@ class ImageCache:
         """Have a copy; True when there is one at the end. Does not wait for somebody else who fetches it."""
         if (self._folder / image.id).exists():
             return True
-        if not image.size or image.size > self.max_size:
-            LOG.warning("image %s is not kept: it is larger than image_cache_max_size, or empty", image.id)
+        if image.size is None or image.size > self.max_size:
+            LOG.warning("image %s is not kept: it is larger than image_cache_max_size", image.id)
             return False
         lock = self._claim(image.id)
         return lock is not None and self._fetch(lock, image, store, location)

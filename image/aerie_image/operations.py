@@ -167,6 +167,8 @@ TABLE = Table(
     trailing_slash=False,
     rules=(
         ("publicize_image", policy.ADMIN, "Make an image visible to everybody."),
+        ("copy_image", policy.ADMIN, "Copy the data of other projects' images to further stores."),
+        ("download_from_store", READ, "Choose the stores that image data comes from."),
         ("communitize_image", WRITE, "Make an image usable by whoever knows it."),
     ),
 )  # fmt: skip

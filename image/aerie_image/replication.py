@@ -65,7 +65,7 @@ class Target:
 
     def call(self, method: str, path: str, *, absent: bool = False, **kw: Any) -> requests.Response | None:
         """One request; None where it answers 404 and that may be. Trouble for any other refusal."""
-        headers = kw.pop("headers", {})
+        headers = {"Accept": "application/json", **kw.pop("headers", {})}
         try:
             for attempt in (0, 1):
                 headers["X-Auth-Token"] = self.session.get_token()

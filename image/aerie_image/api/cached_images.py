@@ -43,6 +43,7 @@ def delete(req: Request, image_id: str) -> None:
 
 def clear(req: Request) -> None:
     """Empty the cache, its queue, or both."""
+    cached_images.needed(req.svc)
     target = (req.header(TARGET) or "").lower()
     if target not in ("", "cache", "queue"):
         raise BadRequest(f"If provided '{TARGET.lower()}' must be 'cache', 'queue' or empty string.")

@@ -11,6 +11,7 @@ from aerie_image import errors
 from aerie_image.logic import image_data
 
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+_CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+|\*)$")
 
 
 def upload(req: Request, image_id: str) -> None:
@@ -50,19 +51,29 @@ def _wanted(header: str | None) -> tuple[int | None, int | None] | None:
     return (int(match[1]) if match[1] else None, int(match[2]) if match[2] else None)
 
 
+def _asked(req: Request) -> str | None:
+    """The range that is asked for. Some clients still ask by Content-Range, as the first ones had to."""
+    old = _CONTENT_RANGE.match((req.header("Content-Range") or "").strip())
+    return req.header("Range") or (f"bytes={old[1]}-{old[2]}" if old else None)
+
+
 def download(req: Request, image_id: str) -> Reply:
-    """Download the data of an image, or the range of it that a Range header names."""
-    image, offset, length, pieces = image_data.download(req.svc, req.ctx, image_id, _wanted(req.header("Range")))
+    """Download the data of an image, or the range of it that a Range header names; `prefer`: from these stores."""
+    preferred = [name.strip() for name in (req.query_one("prefer") or "").split(",") if name.strip()]
+    if preferred:
+        req.enforce(rule="download_from_store")
+    asked = _asked(req)
+    image, offset, length, pieces = image_data.download(req.svc, req.ctx, image_id, _wanted(asked), preferred)
     if pieces is None:
         return Reply(status=204)
     headers = [("Content-Length", str(length)), ("Accept-Ranges", "bytes")]
     if image.checksum:
         headers.append(("Content-MD5", image.checksum))
-    if req.header("Range"):
+    if asked:
         headers.append(("Content-Range", f"bytes {offset}-{offset + length - 1}/{image.size}"))
     return Reply(
         body=pieces,
-        status=206 if req.header("Range") else 200,
+        status=206 if asked else 200,
         headers=headers,
         content_type="application/octet-stream",
     )

@@ -11,10 +11,11 @@ from aerie_common.errors import BadRequest
 from aerie_common.http import Reply, Request
 from aerie_image import json_patch
 from aerie_image.logic import image_lists, images
-from aerie_image.schemas.images import IMAGE, show
+from aerie_image.schemas.images import IMAGE, READ_ONLY, show
 
 PAGE = 25
 MAX_PAGE = 1000
+_REFUSED = READ_ONLY | {"id"}
 _values = schema.compile_schema(
     {**IMAGE.object_schema("update"), "additionalProperties": {"type": "string", "maxLength": 65535}}
 )
@@ -59,8 +60,8 @@ def update(req: Request, image_id: str) -> Any:
     """Change attributes and custom properties by a JSON patch."""
     changes = json_patch.parse(req.body, req.header("Content-Type") or "")
     for operation, name, value in changes:
-        if operation != "remove":
-            _values({name: value}) if name not in ("id",) else None
+        if operation != "remove" and name not in _REFUSED:
+            _values({name: value})
         if name == "visibility" and value in ("public", "community"):
             req.enforce(rule={"public": "publicize_image", "community": "communitize_image"}[value])
     return show(images.update(req.svc, req.ctx, image_id, changes), req.ctx)

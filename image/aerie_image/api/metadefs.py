@@ -42,13 +42,14 @@ def _show(kind: str, namespace: str, definition: Definition) -> dict[str, Any]:
 
 
 def _whole(req: Request, whole: Whole) -> dict[str, Any]:
+    """The namespace with what it defines; without the kinds of which it defines nothing."""
     name, found = whole.namespace.namespace, whole.definitions
     body = NAMESPACE.show(whole.namespace, req.ctx)
     body |= {"self": f"{ROOT}/{quote(name)}", "schema": "/v2/schemas/metadefs/namespace"}
-    if "property" in found:
+    if found.get("property"):
         body["properties"] = {d.name: d.body for d in found["property"]}
     for kind, key in (("object", "objects"), ("tag", "tags"), ("resource_type", "resource_type_associations")):
-        if kind in found:
+        if found.get(kind):
             body[key] = [_show(kind, name, d) for d in found[kind]]
     return body
 
@@ -79,8 +80,9 @@ def show(req: Request, namespace: str) -> Any:
     """Show a namespace with all it defines; with `resource_type` under the names that properties have there."""
     whole = metadefs.show(req.svc, req.ctx, namespace)
     body, prefix = _whole(req, whole), _prefix(req, whole.definitions["resource_type"])
-    body["properties"] = {prefix + name: found for name, found in body["properties"].items()}
-    for found in body["objects"]:
+    if "properties" in body:
+        body["properties"] = {prefix + name: found for name, found in body["properties"].items()}
+    for found in body.get("objects", ()):
         found["properties"] = {prefix + name: inner for name, inner in found["properties"].items()}
         found["required"] = [prefix + name for name in found["required"]]
     return body
@@ -92,11 +94,21 @@ def _prefix(req: Request, associations: Iterable[Definition]) -> str:
     return next((str(a.body.get("prefix") or "") for a in associations if a.name == wanted), "")
 
 
+def _by_name(kind: str, namespace: str, items: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Definitions that were sent together. DefinitionExists when one of them came twice."""
+    bodies: dict[str, dict[str, Any]] = {}
+    for item in items:
+        if item["name"] in bodies:
+            raise errors.DefinitionExists(kind=kind, name=item["name"], namespace=namespace)
+        bodies[item["name"]] = _body(item)
+    return bodies
+
+
 def parts(sent: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """A namespace that was sent, as its own columns and its definitions by kind and name."""
     bodies: dict[str, dict[str, Any]] = {"property": dict(sent.get("properties", {}))}
     for kind, key in (("object", "objects"), ("tag", "tags"), ("resource_type", "resource_type_associations")):
-        bodies[kind] = {item["name"]: _body(item) for item in sent.get(key, ())}
+        bodies[kind] = _by_name(kind, sent["namespace"], sent.get(key, ()))
     values = {**NAMESPACE.defaults(), **{k: v for k, v in sent.items() if k in NAMESPACE.fields}}
     for gone in ("properties", "objects", "tags", "resource_type_associations", "created_at", "updated_at"):
         values.pop(gone, None)
@@ -217,7 +229,7 @@ def create_tag(req: Request, namespace: str, name: str) -> Any:
 
 def create_tags(req: Request, namespace: str) -> Any:
     """Set the tags of a namespace, or add to them (header X-Openstack-Append)."""
-    bodies = {tag["name"]: _body(tag) for tag in req.body["tags"]}
+    bodies = _by_name("tag", namespace, req.body["tags"])
     append = to_bool(req.header("X-Openstack-Append") or "false")
     found = metadefs.define(req.svc, req.ctx, namespace, "tag", bodies, anew=not append)
     return {"tags": [_show("tag", namespace, d) for d in found]}

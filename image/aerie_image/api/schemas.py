@@ -39,6 +39,11 @@ def image_schema() -> dict[str, Any]:
     for name, text in (("self", "An image self url"), ("file", "An image file url"), ("schema", "An image schema url"),
                        ("direct_url", "URL to access the image file kept in external store")):  # fmt: skip
         properties[name] = {"type": "string", "description": text, "readOnly": True}
+    properties["stores"] = {
+        "type": "string",
+        "description": "Names of the stores that have the data, with commas between them",
+        "readOnly": True,
+    }
     properties["locations"] = {
         "type": "array",
         "items": {

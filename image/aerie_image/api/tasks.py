@@ -19,7 +19,8 @@ _new_image = schema.compile_schema(IMAGE.object_schema("create"))
 
 def import_(req: Request, image_id: str) -> Reply:
     """Import data into an image: staged, from a web server, or from one store into others."""
-    imports.start(req.svc, req.ctx, image_id, req.body, req.header("X-Image-Meta-Store"))
+    store, any_copy = req.header("X-Image-Meta-Store"), req.allows("copy_image")
+    imports.start(req.svc, req.ctx, image_id, req.body, store, any_copy=any_copy)
     return Reply()
 
 

@@ -13,7 +13,7 @@ import errno
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from aerie_common.context import Context
@@ -240,10 +240,13 @@ def source(svc: ImageService, image: Image) -> tuple[Store, str] | None:
     return next(iter(sources(svc, image)), None)
 
 
-def open_data(svc: ImageService, image: Image, offset: int, length: int) -> Iterable[bytes] | None:
-    """The bytes from the first store that gives them; None when no store has any. Else the last one's trouble."""
+def open_data(
+    svc: ImageService, image: Image, offset: int, length: int, preferred: Sequence[str] = ()
+) -> Iterable[bytes] | None:
+    """The bytes from the first store that gives them, the preferred ones before the others; None when no store has
+    any. Else the last one's trouble."""
     trouble: Exception | None = None
-    for store, location in sources(svc, image):
+    for store, location in sorted(sources(svc, image), key=lambda found: found[0].name not in preferred):
         try:
             return _read(svc, image, store, location, offset, length)
         except (OSError, RemoteFailure, RefusedUrl) as e:
@@ -260,13 +263,20 @@ def open_data(svc: ImageService, image: Image, offset: int, length: int) -> Iter
 
 
 def download(
-    svc: ImageService, ctx: Context, image_id: str, wanted: tuple[int | None, int | None] | None
+    svc: ImageService,
+    ctx: Context,
+    image_id: str,
+    wanted: tuple[int | None, int | None] | None,
+    preferred: Sequence[str] = (),
 ) -> tuple[Image, int, int, Iterable[bytes] | None]:
     """(image, offset, length, pieces) of its data; no pieces when it has none. wanted: first and last byte as a Range
-    header has them."""
+    header has them. preferred: stores that are tried before the others."""
     image = images.get(svc, ctx, image_id)
     if image.status == "deactivated" and not images.viewer(ctx).is_admin:
         raise errors.ImageDeactivated(image_id=image_id)
+    for name in preferred:
+        if name not in svc.stores:
+            raise BadRequest(f"Store '{name}' is not configured.")
     if image.size is None or not sources(svc, image):
         return image, 0, 0, None
     offset, length = 0, image.size
@@ -280,7 +290,7 @@ def download(
         if offset > end or offset >= image.size:
             raise errors.RangeNotSatisfiable(range=f"{first}-{last}", size=image.size)
         length = end - offset + 1
-    return image, offset, length, open_data(svc, image, offset, length)
+    return image, offset, length, open_data(svc, image, offset, length, preferred)
 
 
 def _read(svc: ImageService, image: Image, store: Store, location: str, offset: int, length: int) -> Iterable[bytes]:

@@ -64,8 +64,17 @@ def _elsewhere(svc: ImageService, ctx: Context, asked: Mapping[str, Any]) -> dic
 
 
 @retried
-def start(svc: ImageService, ctx: Context, image_id: str, body: Mapping[str, Any], store: str | None) -> Task:
-    """Begin an import. body: method with its parameters, stores or all_stores, all_stores_must_succeed."""
+def start(
+    svc: ImageService,
+    ctx: Context,
+    image_id: str,
+    body: Mapping[str, Any],
+    store: str | None,
+    *,
+    any_copy: bool = False,
+) -> Task:
+    """Begin an import. body: method with its parameters, stores or all_stores, all_stores_must_succeed. any_copy: the
+    caller may copy the data of images of others, too."""
     method = body["method"]["name"]
     if method not in METHODS or method not in svc.conf.enabled_import_methods:
         raise BadRequest(f"Unknown import method name '{method}'.")
@@ -78,7 +87,8 @@ def start(svc: ImageService, ctx: Context, image_id: str, body: Mapping[str, Any
     allowed = limits.of(svc, images.get(svc, ctx, image_id).owner)
     with svc.db.write() as conn:
         image = images.visible(conn, ctx, image_id)
-        images.may_change(ctx, image)
+        if not (any_copy and method == COPY):
+            images.may_change(ctx, image)
         if image.status != _WANTED[method]:
             raise errors.InvalidStatus(image_id=image_id, status=image.status, wanted=_WANTED[method])
         if image.import_task:

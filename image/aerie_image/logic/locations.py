@@ -49,6 +49,8 @@ def _store_of(svc: ImageService, ctx: Context, url: str) -> str:
 
 
 def _check_hash(told: Mapping[str, str]) -> None:
+    if len(told) < 2:
+        raise BadRequest("validation_data has both os_hash_algo and os_hash_value, or neither.")
     if len(told["os_hash_value"]) != DIGITS[told["os_hash_algo"]]:
         raise BadRequest(f"A {told['os_hash_algo']} hash has {DIGITS[told['os_hash_algo']]} hexadecimal digits.")
 

@@ -72,7 +72,7 @@ IMAGE = Resource(
 BASE = frozenset(IMAGE.fields)
 READ_ONLY = frozenset({"status", "checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size", "created_at",
                        "updated_at", "self", "file", "schema", "direct_url", "stores", "locations"})  # fmt: skip
-RESERVED = frozenset({"deleted", "deleted_at", "is_public"})
+RESERVED = frozenset({"location", "deleted", "deleted_at", "is_public"})
 RESERVED_PREFIX = "os_glance"
 MAX_NAME = 255
 """Characters in the name of a property, or in a tag."""

@@ -16,7 +16,6 @@ LOCATION = schema.obj(
                 "os_hash_algo": schema.enum(*DIGITS),
                 "os_hash_value": schema.string(32, 128, pattern=r"^[0-9a-fA-F]*$"),
             },
-            ["os_hash_algo", "os_hash_value"],
             nullable=True,
         ),
     },

@@ -12,6 +12,7 @@ from aerie_common.fields import Field, Resource, isoformat
 from aerie_image.db.tasks import ENDED, Task
 
 STATUSES = ("pending", "processing", "success", "failure")
+_OPTIONAL = frozenset({"image_id", "request_id", "user_id"})
 _time = schema.string(format="date-time", nullable=True)
 
 TASK = Resource(
@@ -63,10 +64,10 @@ IMPORT = schema.obj(
 
 
 def show(task: Task, ctx: Context, hours: int) -> dict[str, Any]:
-    """The task; hours: how long it is shown after its end."""
-    body = TASK.show(task, ctx)
-    ended = task.updated_at if task.status in ENDED else None
-    body["expires_at"] = isoformat(ended + datetime.timedelta(hours=hours)) if ended else None
+    """The task; hours: how long it is shown after its end. What it has none of is left out."""
+    body = {k: v for k, v in TASK.show(task, ctx).items() if v is not None or k not in _OPTIONAL}
+    if task.status in ENDED and task.updated_at is not None:
+        body["expires_at"] = isoformat(task.updated_at + datetime.timedelta(hours=hours))
     return {**body, "self": f"/v2/tasks/{task.id}", "schema": "/v2/schemas/task"}
 
 

@@ -212,6 +212,16 @@ def test_queue_fetch_and_clear(api: Api, admin: Caller, site: Site) -> None:
     assert listed(api, admin) == {"cached_images": [], "queued_images": []}
 
 
+def test_an_image_of_no_bytes_is_kept_too(api: Api, admin: Caller) -> None:
+    body = {"name": "i", "disk_format": "raw", "container_format": "bare"}
+    image_id = str(api.call("POST", "/v2/images", body, by=admin, expect=201).json["id"])
+    api.call("PUT", f"/v2/images/{image_id}/file", b"", by=admin, headers=DATA, expect=204)
+    api.call("PUT", f"/v2/cache/{image_id}", by=admin, expect=202)
+    cached_images.keep(api.svc)  # type: ignore[arg-type]
+    [copy] = listed(api, admin)["cached_images"]
+    assert (copy["image_id"], copy["size"]) == (image_id, 0)
+
+
 def test_refusals(api: Api, admin: Caller) -> None:
     image_id = here(api, admin)
     queued = api.call("POST", "/v2/images", {"name": "no data"}, by=admin, expect=201).json["id"]
@@ -234,6 +244,7 @@ def test_versions_tell_whether_there_is_a_cache(api: Api, admin: Caller) -> None
     api.svc.__dict__["cache"] = None
     assert ids() == [f"v2.{minor}" for minor in (17, 15, *range(13, -1, -1))]
     api.call("GET", "/v2/cache", by=admin, expect=404)
+    api.call("DELETE", "/v2/cache", by=admin, headers={"x-image-cache-clear-target": "all"}, expect=404)
     api.call("PUT", f"/v2/cache/{here(api, admin)}", by=admin, expect=404)
 
 

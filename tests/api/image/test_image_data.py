@@ -67,6 +67,17 @@ def test_ranges(api: Api, member: Caller, header: str, first: int, end: int) -> 
     assert reply.body == data[first:end] and reply.headers["Content-Range"] == f"bytes {first}-{end - 1}/100"
 
 
+def test_a_range_may_be_asked_for_as_the_first_clients_did(api: Api, member: Caller) -> None:
+    """By Content-Range. What is no such range is not looked at, as ever."""
+    image_id = make(api, member)
+    upload(api, member, image_id, b"0123456789")
+    path = f"/v2/images/{image_id}/file"
+    for text, status, data in (("bytes 2-4/10", 206, b"234"), ("bytes 9-20/*", 206, b"9"), ("2-4", 200, b"0123456789"),
+                               ("bytes 10-11/12", 416, None)):  # fmt: skip
+        reply = api.call("GET", path, by=member, headers={"Content-Range": text}, expect=status)
+        assert data is None or reply.body == data
+
+
 def test_ranges_outside_are_refused(api: Api, member: Caller) -> None:
     image_id = make(api, member)
     upload(api, member, image_id, b"x" * 100)

@@ -215,3 +215,31 @@ def test_documents_for_clients(api: Api, member: Caller) -> None:
     assert schema["name"] == "image" and schema["properties"]["status"]["readOnly"] is True
     for noun in ("images", "member", "members"):
         api.call("GET", f"/v2/schemas/{noun}", by=member, expect=200)
+
+
+def test_a_refusal_is_a_page_for_who_asks_for_no_json(api: Api) -> None:
+    """The glance command does not, and breaks on refusals in JSON."""
+    member = api.caller("member")
+    for accept in ("*/*", "text/html, */*;q=0.1"):
+        reply = api.call("GET", "/v2/images/<none>", by=member, headers={"Accept": accept}, expect=404)
+        assert reply.content_type == "text/html" and "<h1>404 Not Found</h1>" in reply.text
+        assert "Failed to find image &lt;none&gt;" in reply.text
+    for headers in ({}, {"Accept": "application/json"}, {"Accept": "application/json, */*"}):
+        reply = api.call("GET", "/v2/images/none", by=member, headers=headers, expect=404)
+        assert reply.json == {"code": "404 Not Found", "title": "Not Found", "message": "Failed to find image none"}
+    assert api.call("GET", "/v2/images", headers={"Accept": "*/*"}, expect=401).content_type == "text/html"
+
+
+def test_the_schema_names_every_attribute_that_is_shown(api: Api) -> None:
+    """Clients take those that it does not name for custom properties."""
+    member = api.caller("member")
+    image_id = api.call("POST", "/v2/images", {"disk_format": "raw", "container_format": "bare"}, by=member).json["id"]
+    headers = {"Content-Type": "application/octet-stream"}
+    api.call("PUT", f"/v2/images/{image_id}/file", b"x", by=member, headers=headers, expect=204)
+    known = api.call("GET", "/v2/schemas/image", by=member, expect=200).json["properties"]
+    assert set(api.call("GET", f"/v2/images/{image_id}", by=member, expect=200).json) <= set(known)
+    for name in ("location", "self", "file", "schema", "id", "stores"):
+        for verb in ("add", "replace"):
+            body = [{"op": verb, "path": f"/{name}", "value": "x"}]
+            patch = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+            api.call("PATCH", f"/v2/images/{image_id}", body, by=member, headers=patch, expect=403)

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from aerie_common import pipeline
 from aerie_common.flow_runner import FlowRunner
 from aerie_common.testing.api import Api, Caller
-from aerie_image import commands, reconcile, remote
+from aerie_image import commands, db, reconcile, remote
 from aerie_image.flows import FLOWS
 from aerie_image.remote import RefusedUrl, RemoteFailure, Rules
 
@@ -110,6 +111,50 @@ def test_copies_in_further_stores_and_their_removal(api: Api, member: Caller) ->
     api.call("DELETE", f"/v2/stores/copies/{image_id}", by=admin, expect=404)
     api.call("DELETE", f"/v2/stores/file/{image_id}", by=admin, expect=403)
     assert api.call("GET", f"/v2/images/{image_id}/file", by=member).body == CONTENT
+
+
+def test_others_copy_an_image_where_the_policy_lets_them(api: Api, member: Caller, tmp_path: Path) -> None:
+    admin = api.caller("admin")
+    body = {"disk_format": "raw", "container_format": "bare", "visibility": "public"}
+    image_id = str(api.call("POST", "/v2/images", body, by=admin, expect=201).json["id"])
+    api.call("PUT", f"/v2/images/{image_id}/file", CONTENT, by=admin, headers=DATA, expect=204)
+    start(api, member, image_id, "copy-image", expect=403, stores=["copies"])
+    rules = tmp_path / "policy.yaml"
+    rules.write_text('"copy_image": "role:member"\n"download_from_store": "role:admin"\n')
+    policy(api, rules)
+    start(api, member, image_id, "glance-direct", expect=403, stores=["copies"])
+    start(api, member, image_id, "copy-image", stores=["copies"])
+    work(api)
+    assert image(api, member, image_id)["stores"] == "copies,file"
+    api.call("GET", f"/v2/images/{image_id}/file", by=member, expect=200)
+    api.call("GET", f"/v2/images/{image_id}/file?prefer=copies", by=member, expect=403)
+    api.call("GET", f"/v2/images/{image_id}/file?prefer=copies", by=admin, expect=200)
+
+
+def policy(api: Api, file: Path) -> None:
+    """The same application with that policy file."""
+    api.svc.conf.set_override("policy_file", str(file), group="oslo_policy")
+    api.svc.__dict__.pop("policy", None)
+    api.app = pipeline.build(api.svc)
+
+
+def test_a_download_comes_from_the_store_that_is_preferred(api: Api, member: Caller) -> None:
+    image_id = make(api, member)
+    stage(api, member, image_id)
+    start(api, member, image_id, "glance-direct", all_stores=True)
+    work(api)
+    path = f"/v2/images/{image_id}/file"
+    mark = b"!" * len(CONTENT)
+    with api.svc.db.read() as conn:
+        found = db.images.get(conn, image_id)
+    assert found is not None
+    Path(found.locations["copies"].removeprefix("file://")).write_bytes(mark)
+    assert api.call("GET", path, by=member, expect=200).body == CONTENT
+    assert api.call("GET", f"{path}?prefer=copies", by=member, expect=200).body == mark
+    assert api.call("GET", f"{path}?prefer=file,copies", by=member, expect=200).body == CONTENT
+    assert "nowhere" in api.call("GET", f"{path}?prefer=nowhere", by=member, expect=400).json["message"]
+    Path(found.locations["copies"].removeprefix("file://")).unlink()
+    assert api.call("GET", f"{path}?prefer=copies", by=member, expect=200).body == CONTENT
 
 
 def test_scrub_finds_a_damaged_copy(api: Api, member: Caller, capsys: pytest.CaptureFixture[str]) -> None:

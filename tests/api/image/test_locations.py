@@ -73,6 +73,16 @@ def test_data_of_a_web_server_becomes_an_images(api: Api, site: Site) -> None:
     add(api, member, image_id, url, expect=409)
 
 
+def test_a_hash_need_not_be_told(api: Api, site: Site) -> None:
+    """The glance command sends an object with nothing in it then."""
+    member, url = api.caller("member"), site.put("/image.raw", CONTENT)
+    image_id = make(api, member)
+    body = {"url": url, "validation_data": {}}
+    api.call("POST", f"/v2/images/{image_id}/locations", body, by=member, expect=202)
+    FlowRunner(api.svc.db, FLOWS, api.svc).drain(30)
+    assert image(api, member, image_id)["status"] == "active"
+
+
 def test_the_hash_that_is_told_is_verified(api: Api, site: Site) -> None:
     member, url = api.caller("member"), site.put("/image.raw", CONTENT)
     good, bad = make(api, member), make(api, member)

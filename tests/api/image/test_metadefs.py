@@ -155,7 +155,7 @@ def test_forms_find_what_there_is_for_their_resource(one_api: Api, kind: str) ->
         at = standard.types[kind]
         assert (there.get("prefix"), there.get("properties_target")) == (at.prefix, at.target)
         shown = one_api.call("GET", f"{ROOT}/{standard.name}?resource_type={kind}", by=member, expect=200).json
-        assert sorted(shown["properties"]) == sorted((at.prefix or "") + name for name in standard.properties)
+        assert sorted(shown.get("properties", {})) == sorted((at.prefix or "") + name for name in standard.properties)
 
 
 def test_namespaces_that_are_new_in_a_release_are_added_and_no_other_changes(api: Api, admin: Caller) -> None:
@@ -218,3 +218,21 @@ def test_objects_and_tags_page_by_page(api: Api, admin: Caller) -> None:
         assert names == [f"{letter}{n}" for n in range(5)]
         api.call("GET", f"{ROOT}/OS::Test/{place}?limit=x", by=admin, expect=400)
         api.call("GET", f"{ROOT}/OS::Test/{place}?marker=none", by=admin, expect=404)
+
+
+def test_a_namespace_shows_only_the_kinds_it_defines(api: Api, admin: Caller) -> None:
+    kinds = {"properties", "objects", "tags", "resource_type_associations"}
+    assert not kinds & set(make(api, admin))
+    assert not kinds & set(api.call("GET", f"{ROOT}/OS::Test?resource_type=OS::X", by=admin, expect=200).json)
+    api.call("POST", f"{ROOT}/OS::Test/tags/t", by=admin, expect=201)
+    assert kinds & set(api.call("GET", f"{ROOT}/OS::Test", by=admin, expect=200).json) == {"tags"}
+
+
+def test_what_comes_twice_in_one_request_is_refused(api: Api, admin: Caller) -> None:
+    twice = [{"name": "a"}, {"name": "b"}, {"name": "a"}]
+    make(api, admin, "twice", expect=409, tags=twice)
+    make(api, admin, "twice", expect=409, objects=twice)
+    make(api, admin, tags=[{"name": "old"}])
+    api.call("POST", f"{ROOT}/OS::Test/tags", {"tags": twice}, by=admin, expect=409)
+    tags = api.call("GET", f"{ROOT}/OS::Test/tags", by=admin, expect=200).json["tags"]
+    assert [t["name"] for t in tags] == ["old"]
