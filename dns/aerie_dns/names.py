@@ -11,6 +11,7 @@ import ipaddress
 import re
 
 MAX_NAME = 255
+"""Bytes of a name on the wire; each dot of its text is the length of a label there, and the root's own is one more."""
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _SLASH_LABEL = r"(?!-)[a-z0-9_/-]{1,63}(?<!-)"  # RFC 2317: 0/25.2.0.192.in-addr.arpa.
 ZONE_PATTERN = re.compile(rf"(?:{_SLASH_LABEL}\.)+", re.I)
@@ -21,16 +22,16 @@ EMAIL_PATTERN = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9
 
 
 def is_zone_name(name: str) -> bool:
-    return len(name) <= MAX_NAME and ZONE_PATTERN.fullmatch(name) is not None
+    return len(name) < MAX_NAME and ZONE_PATTERN.fullmatch(name) is not None
 
 
 def is_record_name(name: str) -> bool:
     """A zone name, or one whose first label is the wildcard."""
-    return len(name) <= MAX_NAME and NAME_PATTERN.fullmatch(name) is not None
+    return len(name) < MAX_NAME and NAME_PATTERN.fullmatch(name) is not None
 
 
 def is_host_name(name: str) -> bool:
-    return len(name) <= MAX_NAME and HOST_PATTERN.fullmatch(name) is not None
+    return len(name) < MAX_NAME and HOST_PATTERN.fullmatch(name) is not None
 
 
 def is_email(address: str) -> bool:

@@ -28,8 +28,9 @@ def caller(req: Request) -> Caller:
     """The caller with the privileges the headers ask for."""
     ctx, project_id = req.ctx, req.ctx.project_id
     sudo = req.header("X-Auth-Sudo-Project-ID") or req.header("X-Auth-Sudo-Tenant-ID")
-    if sudo and sudo != project_id:
-        req.enforce(rule="use_sudo")
+    if sudo:
+        if not req.allows("use_sudo"):
+            raise Forbidden("Your roles do not allow the header X-Auth-Sudo-Project-ID.")
         project_id = sudo
         ctx = replace(ctx, project_id=sudo)
     return Caller(

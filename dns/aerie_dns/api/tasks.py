@@ -29,7 +29,8 @@ def import_body(req: Request, task: Task) -> dict[str, Any]:
 
 def export_body(req: Request, task: Task) -> dict[str, Any]:
     own = f"{ROOT}/exports/{task.id}"
-    return shown(req, EXPORT, task, own, export=f"{own}/export")
+    links = {"export": f"{own}/export"} if task.location else {}
+    return shown(req, EXPORT, task, own, **links)
 
 
 def import_(req: Request) -> Reply:
@@ -80,7 +81,8 @@ def delete_import(req: Request, import_id: str) -> None:
 def export(req: Request, zone_id: str) -> Reply:
     """Export a zone as a file."""
     check_ids(zone_id=zone_id)
-    body = export_body(req, replace(logic.tasks.export(req.svc, caller(req), zone_id), status="PENDING"))
+    task = logic.tasks.export(req.svc, caller(req), zone_id)
+    body = export_body(req, replace(task, status="PENDING", location=None))  # as it was accepted
     return Reply(body, headers=[("Location", body["links"]["self"])])
 
 

@@ -8,7 +8,7 @@ import secrets
 from typing import Any
 
 from aerie_common.db import retried
-from aerie_common.errors import BadRequest
+from aerie_common.errors import BadRequest, Forbidden
 from aerie_dns import errors
 from aerie_dns.caller import Caller
 from aerie_dns.container import Dns
@@ -95,7 +95,11 @@ def accept(svc: Dns, caller: Caller, *, zone_transfer_request_id: str, key: str)
     if caller.project_id is None:
         raise errors.MissingProject()
     with svc.db.write() as conn:
-        request = _find_request(conn, caller, zone_transfer_request_id)
+        request = db.TRANSFER_REQUEST.get(conn, id=zone_transfer_request_id)
+        if request is None:
+            raise errors.TransferRequestNotFound()
+        if caller.scope not in (None, request.project_id, request.target_project_id or caller.scope):
+            raise Forbidden("The zone is offered to another project.")
         if request.status != ACTIVE:
             raise errors.InvalidTransfer("Zone Transfer Request has already been used")
         if not hmac.compare_digest(request.key, key):

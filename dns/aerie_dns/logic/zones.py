@@ -56,8 +56,9 @@ def show(svc: Dns, caller: Caller, zone_id: str) -> Zone:
 
 
 def nameservers(svc: Dns, caller: Caller, zone_id: str) -> tuple[str, ...]:
-    """The names in the zone's NS records, the first choice first."""
-    zone = show(svc, caller, zone_id)
+    """The names in the zone's NS records, the first choice first, for its owner."""
+    with svc.db.read() as conn:
+        zone = find(conn, caller, zone_id, own=True)
     return svc.pools[zone.pool_id].ns_records if zone.pool_id in svc.pools else ()
 
 
@@ -85,7 +86,7 @@ def _check_name(svc: Dns, conn: Connection, caller: Caller, name: str) -> None:
         if names.is_reverse(name) and not svc.conf.dns.allow_reverse_zones:
             raise errors.InvalidZoneName("Reverse zones are made by the cloud or by its administrators.")
         for entry in db_nouns.BLACKLIST.all(conn):
-            if re.search(entry.pattern, name):
+            if re.search(entry.pattern, name, re.IGNORECASE):
                 raise errors.InvalidZoneName("Blacklisted zone name")
 
 

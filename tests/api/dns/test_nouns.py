@@ -52,7 +52,7 @@ def test_a_zone_moves_to_another_project(bench: Any) -> None:
     accepts = "/v2/zones/tasks/transfer_accepts"
     body = {"zone_transfer_request_id": offer["id"], "key": "wrong"}
     assert bench.call("POST", accepts, body, by=taker, expect=403).json["type"] == "invalid_key"
-    bench.call("POST", accepts, {**body, "key": offer["key"]}, by=other, expect=404)
+    bench.call("POST", accepts, {**body, "key": offer["key"]}, by=other, expect=403)
     taken = bench.call("POST", accepts, {**body, "key": offer["key"]}, by=taker, expect=201).json
     assert taken["status"] == "COMPLETE" and taken["links"]["zone"].endswith(f"/v2/zones/{zone['id']}")
     bench.call("GET", f"/v2/zones/{zone['id']}", expect=404)
@@ -90,6 +90,8 @@ def test_a_zone_file_comes_in_and_goes_out(bench: Any) -> None:
     assert bench.server.lookup(zone["name"], zone["name"], "NS") == ("ns1.example.org.", "ns2.example.org.")
 
     export = bench.call("POST", f"/v2/zones/{zone['id']}/tasks/export", expect=202).json
+    assert (export["status"], export["location"], set(export["links"])) == ("PENDING", None, {"self"})
+    export = bench.call("GET", export["links"]["self"].removeprefix("http://localhost"), expect=200).json
     reply = bench.call("GET", export["links"]["export"].removeprefix("http://localhost"), expect=200)
     assert reply.headers["Content-Type"].startswith("text/dns")
     lines = reply.text.splitlines()

@@ -125,7 +125,7 @@ def test_administrators_reach_everything_by_header(bench: Any) -> None:
         found = bench.call("GET", "/v2/zones", by=bench.admin, headers=headers).json["zones"]
         assert zone["id"] in {z["id"] for z in found}
         bench.call("GET", f"/v2/zones/{zone['id']}", by=bench.stranger, headers=headers, expect=403)
-    bench.call("GET", f"/v2/zones/{zone['id']}", headers=sudo, expect=200)  # one's own project needs no privilege
+    bench.call("GET", f"/v2/zones/{zone['id']}", headers=sudo, expect=403)  # though it is one's own project
     body = {"name": "for-others.example.", "email": "a@example.org"}
     made = bench.call("POST", "/v2/zones", body, by=bench.admin, headers=sudo, expect=202).json
     assert made["project_id"] == bench.owner.project_id
@@ -259,6 +259,23 @@ def test_name_servers_of_a_zone(bench: Any) -> None:
     zone = bench.zone()
     found = bench.call("GET", f"/v2/zones/{zone['id']}/nameservers", expect=200).json["nameservers"]
     assert found == [{"hostname": "ns1.example.org.", "priority": 1}, {"hostname": "ns2.example.org.", "priority": 2}]
+    share = {"target_project_id": bench.stranger.project_id}
+    bench.call("POST", f"/v2/zones/{zone['id']}/shares", share, expect=201)
+    bench.call("GET", f"/v2/zones/{zone['id']}", by=bench.stranger, expect=200)
+    bench.call("GET", f"/v2/zones/{zone['id']}/nameservers", by=bench.stranger, expect=403)
+
+
+def test_the_longest_name(bench: Any) -> None:
+    """255 bytes on the wire are 254 characters with the last dot."""
+    labels = ".".join(["a" * 63] * 3)
+    zone = bench.zone(f"{labels}.{'b' * 53}.example.")
+    assert len(zone["name"]) == 254
+    body = {"name": f"{labels}.{'b' * 54}.example.", "email": "a@example.org"}
+    assert bench.call("POST", "/v2/zones", body, expect=400).json["type"] == "invalid_object"
+    near = bench.zone(f"{labels}.{'c' * 51}.example.")
+    body = {"name": f"x.{near['name']}", "type": "A", "records": ["192.0.2.1"]}
+    bench.call("POST", f"/v2/zones/{near['id']}/recordsets", body, expect=202)
+    bench.call("POST", f"/v2/zones/{near['id']}/recordsets", {**body, "name": f"y{body['name']}"}, expect=400)
 
 
 def test_top_level_domains_and_blacklists(bench: Any) -> None:
@@ -271,7 +288,7 @@ def test_top_level_domains_and_blacklists(bench: Any) -> None:
     bad = bench.call("POST", "/v2/blacklists", {"pattern": "("}, expect=400, **admin).json
     assert bad["type"] == "invalid_object"
     made = bench.call("POST", "/v2/blacklists", {"pattern": r"^evil\."}, expect=201, **admin).json
-    body["name"] = "evil.org."
+    body["name"] = "Evil.org."
     assert bench.call("POST", "/v2/zones", body, expect=400).json["type"] == "invalid_zone_name"
     bench.call("DELETE", f"/v2/blacklists/{made['id']}", expect=204, **admin)
     bench.call("POST", "/v2/zones", body, expect=202)
