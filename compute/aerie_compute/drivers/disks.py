@@ -41,6 +41,7 @@ from aerie_compute.drivers.qemu_img import GIB
 
 LOG = logging.getLogger(__name__)
 MIB = 1 << 20
+TOOL_SECONDS = 3600  # for a copy of the largest disk on a slow one
 CACHE_DIRECTORY = "_base"
 TRASH = ".trash-"
 MANIFEST = "names"
@@ -272,9 +273,18 @@ def _sparse(path: Path, size: int) -> None:
 
 def _tool(*command: str) -> None:
     path = "/usr/local/sbin:/usr/sbin:/sbin:" + os.environ.get("PATH", "/usr/bin:/bin")
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, "PATH": path}, check=False
-    )
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PATH": path},
+            timeout=TOOL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise DriverError(f"{command[0]} did not end within {TOOL_SECONDS} s") from exc
     if done.returncode != 0:
         raise DriverError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
 

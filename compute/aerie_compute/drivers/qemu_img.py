@@ -21,16 +21,19 @@ COPY_CPU_SECONDS = 3600
 def run(*args: str, cpu_seconds: int = QUICK_CPU_SECONDS) -> None:
     """Run qemu-img under limits of address space and processor time. Raises DriverError with what it said."""
     command = ["prlimit", f"--as={ADDRESS_SPACE}", f"--cpu={cpu_seconds}", "--", "qemu-img", *args]
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env={**os.environ, "LC_ALL": "C"},
-        timeout=cpu_seconds * 4,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C"},
+            timeout=cpu_seconds * 4,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise DriverError(f"qemu-img {args[0]} did not end within {cpu_seconds * 4} s") from exc
     if done.returncode == 0:
         return
     said = done.stderr.strip()[-500:]
