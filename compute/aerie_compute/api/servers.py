@@ -269,15 +269,19 @@ def create(req: Request) -> Reply:
 
 def _image(body: dict[str, Any]) -> str | None:
     """The image to boot from, named directly or as a block device that becomes the local root disk."""
-    for device in body.get("block_device_mapping_v2", ()):
-        if device.get("source_type") == "image" and device.get("destination_type", "local") == "local":
-            if str(device.get("boot_index", 0)) == "0":
-                return str(device.get("uuid"))
+    devices = body.get("block_device_mapping_v2", ())
+    roots = [device for device in devices if _is_local_root(device)]
+    if len(roots) < len(devices) or len(roots) > 1 or body.get("block_device_mapping"):
         raise BadRequest("There is no block storage in this cloud: servers boot from an image on the host's own disk.")
-    if body.get("block_device_mapping"):
-        raise BadRequest("There is no block storage in this cloud: servers boot from an image on the host's own disk.")
+    if roots:
+        return str(roots[0].get("uuid"))
     image = body.get("imageRef")
     return str(image).rpartition("/")[2] if image else None
+
+
+def _is_local_root(device: dict[str, Any]) -> bool:
+    place = device.get("source_type"), device.get("destination_type", "local"), str(device.get("boot_index", 0))
+    return place == ("image", "local", "0")
 
 
 def _zone(req: Request, body: dict[str, Any]) -> tuple[str | None, str | None, str | None]:

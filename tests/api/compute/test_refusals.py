@@ -44,6 +44,17 @@ NOBODY = "99999999-0000-4000-8000-000000000000"
             400,
             "block storage",
         ),
+        # A disk beside the root disk is not left out in silence.
+        (
+            {
+                "block_device_mapping_v2": [
+                    {"source_type": "image", "destination_type": "local", "uuid": NOBODY, "boot_index": 0},
+                    {"source_type": "image", "destination_type": "volume", "uuid": NOBODY, "boot_index": 1},
+                ]
+            },
+            400,
+            "block storage",
+        ),
         ({"min_count": 20, "max_count": 20}, 403, "Quota exceeded for instances"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
