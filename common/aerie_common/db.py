@@ -14,20 +14,20 @@ import datetime
 import functools
 import logging
 import os
-import random
 import select
 import sqlite3
 import tempfile
 import threading
-import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 import orjson
 import pymysql
 import sqlalchemy as sa
+from oslo_db import api as oslo_db_api
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import exc_filters
 from pymysql.constants import SERVER_STATUS
@@ -42,13 +42,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SQLITE_BUSY_SECONDS = 15.0
-SILENCE_SECONDS = 30
+SILENCE_SECONDS = 60
 """A server that does not answer a statement for so long is taken for lost (its host may be, without a word)."""
-LOCK_SECONDS = 10
-"""How long a statement of MariaDB waits for a row that another transaction has changed."""
-RETRIES, RETRY_SECONDS, FIRST_PAUSE, LAST_PAUSE = 10, 15.0, 0.05, 1.0
-_FULL = (1040, 1203, 1226)
-"""MariaDB's errors when there are too many connections: at all, of a user, and by that user's limit."""
 _COMMIT_CALLBACKS = "aerie_commit_callbacks"
 
 
@@ -329,7 +324,7 @@ def _make_engine(url: sa.URL, arguments: dict[str, Any]) -> sa.Engine:
             "connect_timeout": 5,
             "read_timeout": SILENCE_SECONDS,
             "write_timeout": SILENCE_SECONDS,
-            "init_command": f"SET sql_mode='TRADITIONAL', time_zone='+00:00', innodb_lock_wait_timeout={LOCK_SECONDS}",
+            "init_command": "SET sql_mode='TRADITIONAL', time_zone='+00:00'",
         }
     elif backend == "postgresql":
         options["connect_args"] = {"connect_timeout": 5, "tcp_user_timeout": SILENCE_SECONDS * 1000}
@@ -399,47 +394,34 @@ def _refuse_dead_connection(dbapi_connection: Any, record: Any, proxy: Any) -> N
 # -------------------------------------------------------------------------------------------------------------- retry
 
 
-def _sqlite_busy(error: BaseException) -> bool:
+def _sqlite_busy(error: Exception) -> bool:
     return isinstance(error, db_exc.DBError) and "database is locked" in str(error)
 
 
-def _full(error: BaseException) -> bool:
-    """Does the server take no more connections?"""
-    original = getattr(error, "inner_exception", None) or error
-    original = getattr(original, "orig", None) or original
-    return isinstance(original, pymysql.err.Error) and bool(original.args) and original.args[0] in _FULL
-
-
-def unavailable(error: BaseException) -> bool:
-    """Is it the database that does not answer, has no room or is too busy, rather than a mistake of ours? Nothing has
-    been changed then. (After a CommitUnknown something may have been.)"""
-    busy = (db_exc.DBConnectionError, db_exc.DBDeadlock, sa.exc.TimeoutError)
-    return isinstance(error, busy) or _sqlite_busy(error) or _full(error)
+_retry = oslo_db_api.wrap_db_retry(
+    max_retries=10,
+    retry_interval=0.05,
+    max_retry_interval=1.0,
+    inc_retry_interval=True,
+    retry_on_disconnect=True,
+    retry_on_deadlock=True,
+    exception_checker=_sqlite_busy,
+)
 
 
 def retried(function: Callable[P, R]) -> Callable[P, R]:
-    """Run the whole function again (at most RETRIES times, within about 7 s) after a deadlock, a lost connection, one
-    that was refused for lack of room, or a busy SQLite. For functions that open their own transactions and have no
-    other effect: every public logic function. Not after RETRY_SECONDS: a server that is silent is not waited for twice.
+    """Run the whole function again (at most 10 times, within about 7 s) after a deadlock, a lost connection or a busy
+    SQLite. For functions that open their own transactions and have no other effect: every public logic function.
 
     Called from within an open write transaction it does nothing: only the outermost call can repeat the whole.
     """
+    repeat: Callable[P, R] = _retry(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if _writing.databases:
             return function(*args, **kwargs)
-        began, pause = time.monotonic(), FIRST_PAUSE
-        for _ in range(RETRIES):
-            try:
-                return function(*args, **kwargs)
-            except Exception as error:  # only what passes by itself is not raised again
-                if not unavailable(error) or time.monotonic() - began > RETRY_SECONDS:
-                    raise
-                LOG.debug("%s is done again: %s", function.__qualname__, error)
-            time.sleep(pause * random.uniform(0.5, 1.0))  # two that met need not meet again
-            pause = min(pause * 2, LAST_PAUSE)
-        return function(*args, **kwargs)
+        return repeat(*args, **kwargs)
 
     return wrapper
 
@@ -457,6 +439,67 @@ def condition(column: sa.ColumnElement[Any], value: Any) -> sa.ColumnElement[boo
         return column.is_(None)
     equal: sa.ColumnElement[bool] = column == value
     return equal
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A query as the driver takes it, and what makes our values of the driver's."""
+
+    text: str
+    parameters: Mapping[str, Any]
+    bind: Mapping[str, Callable[[Any], Any]]
+    convert: Sequence[tuple[int, Callable[[Any], Any]]]
+
+
+@functools.lru_cache(512)
+def _prepared(query: sa.Select[Any], dialect: sa.Dialect) -> _Prepared | None:
+    """None where the text depends on the parameters."""
+    compiled = query.compile(dialect=dialect)
+    if compiled.positional or compiled.post_compile_params or compiled.literal_execute_params:
+        return None
+    bind, convert = {}, []
+    for name, parameter in compiled.binds.items():
+        to_driver = parameter.type.dialect_impl(dialect).bind_processor(dialect)
+        if to_driver is not None:
+            bind[name] = to_driver
+    for number, column in enumerate(query.selected_columns):
+        from_driver = column.type.dialect_impl(dialect).result_processor(dialect, None)
+        if from_driver is not None:
+            convert.append((number, from_driver))
+    return _Prepared(str(compiled), compiled.params, bind, convert)
+
+
+def fetch(conn: sa.Connection, query: sa.Select[Any], parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+    """The rows of a query that is built once, kept and asked often: what `conn.execute(query, parameters)` gives, for a
+    third of its cost on MariaDB. `conn` comes from read()."""
+    if (
+        conn.dialect.name == "mysql"
+        and not conn.get_execution_options().get("aerie_write")
+        and not conn.engine.dispatch.before_cursor_execute  # somebody wants to see each statement
+        and (prepared := _prepared(query, conn.dialect)) is not None
+    ):
+        values = {**prepared.parameters, **parameters}
+        for name, to_driver in prepared.bind.items():
+            values[name] = to_driver(values[name])
+        try:
+            with contextlib.closing(conn.connection.cursor()) as cursor:
+                cursor.execute(prepared.text, values)
+                found = cursor.fetchall()
+        except pymysql.Error:
+            LOG.debug("a query failed; asked again, it fails in SQLAlchemy's words or does not", exc_info=True)
+        else:
+            return _converted(found, prepared.convert) if prepared.convert else found
+    return conn.execute(query, parameters).fetchall()
+
+
+def _converted(
+    rows: Sequence[Sequence[Any]], convert: Sequence[tuple[int, Callable[[Any], Any]]]
+) -> Sequence[Sequence[Any]]:
+    changed = [list(row) for row in rows]
+    for row in changed:
+        for number, from_driver in convert:
+            row[number] = from_driver(row[number])
+    return changed
 
 
 def compare_and_swap(conn: sa.Connection, table: sa.Table, where: Mapping[str, Any], values: Mapping[str, Any]) -> bool:

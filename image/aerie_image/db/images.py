@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aerie_common.db import compare_and_swap, paginate, utcnow
+from aerie_common.db import compare_and_swap, fetch, paginate, utcnow
 from aerie_image.db.tables import image_index, image_members, images
 
 
@@ -155,9 +155,8 @@ def find(
     anywhere = viewer.is_admin and viewer.project_id is None
     query = _seen(viewer.is_admin, anywhere, hidden, visibility, member_status)
     if not conditions and marker is None:
-        query = _page(query, sort, limit)
-    else:
-        query = paginate(query.where(*conditions), sort=_order(sort), marker=marker, limit=limit)
+        return [Image(*row) for row in fetch(conn, _page(query, sort, limit), {"viewer": viewer.project_id})]
+    query = paginate(query.where(*conditions), sort=_order(sort), marker=marker, limit=limit)
     return [Image(*row) for row in conn.execute(query, {"viewer": viewer.project_id})]
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 import threading
@@ -11,12 +10,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import pymysql
 import pytest
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
-from aerie_common import db as database
 from aerie_common.db import (
     SQLITE_BUSY_SECONDS,
     BigSerial,
@@ -27,13 +24,13 @@ from aerie_common.db import (
     Json,
     compare_and_swap,
     count_queries,
+    fetch,
     insert_if_absent,
     on_commit,
     paginate,
     publish,
     retried,
     timestamps,
-    unavailable,
     utcnow,
 )
 
@@ -316,6 +313,63 @@ def test_query_counter(db: Database) -> None:
     assert queries.count == 3
 
 
+KEPT = sa.select(ITEMS).where(ITEMS.c.rank >= sa.bindparam("least")).order_by(ITEMS.c.id).limit(3)
+
+
+def test_kept_queries_give_what_others_give(db: Database) -> None:
+    at = datetime.datetime(2026, 3, 29, 2, 30, 0, 123456)
+    add(db, *({"id": letter, "rank": n, "doc": {"n": [n]}, "at": at} for n, letter in enumerate("abcdef")))
+    for least in (1, 4, 9):
+        with db.read() as conn:
+            expected = conn.execute(KEPT, {"least": least}).fetchall()
+            assert [tuple(row) for row in fetch(conn, KEPT, {"least": least})] == [tuple(row) for row in expected]
+    with db.write() as conn:
+        conn.execute(sa.update(ITEMS).values(rank=9))
+        assert len(fetch(conn, KEPT, {"least": 9})) == 3, "a transaction sees what it wrote"
+    with count_queries(db) as seen, db.read() as conn:
+        fetch(conn, KEPT, {"least": 0})
+    assert seen == 1
+
+
+def test_kept_queries_whose_text_depends_on_values(db: Database) -> None:
+    add(db, {"id": "a"}, {"id": "b"}, {"id": "c"})
+    query = sa.select(ITEMS.c.id).where(ITEMS.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(ITEMS.c.id)
+    for ids in (["a"], ["a", "c"], []):
+        with db.read() as conn:
+            assert [row[0] for row in fetch(conn, query, {"ids": ids})] == ids
+
+
+def test_errors_of_kept_queries_are_those_of_others(db: Database) -> None:
+    gone = sa.select(sa.Table("no_such_table", sa.MetaData(), sa.Column("id", Id)))
+    with db.read() as conn, pytest.raises((db_exc.DBError, sa.exc.DBAPIError), match="no_such_table"):
+        fetch(conn, gone, {})
+
+
+def test_kept_queries_survive_a_restart_of_the_server(mariadb: Any, mariadb_url: str) -> None:
+    db = Database(mariadb_url)
+    db.create_all(METADATA)
+    add(db, {"id": "a"})
+
+    @retried
+    def ask(between: Any = None) -> int:
+        with db.read() as conn:
+            fetch(conn, KEPT, {"least": 0})
+            if between:
+                between()
+            return len(fetch(conn, KEPT, {"least": 0}))
+
+    killed: list[int] = []
+
+    def kill_once() -> None:
+        if not killed:
+            killed.append(1)
+            mariadb.kill()
+            mariadb.start()
+
+    assert ask() == ask(kill_once) == ask() == 1
+    assert killed
+
+
 def test_child_leaves_its_parents_connections_alone(db: Database) -> None:
     add(db, {"id": "a"})
     reader, writer = os.pipe()
@@ -440,87 +494,3 @@ def test_connection_lost_in_commit_is_not_retried(mariadb: Any, mariadb_url: str
         mariadb.start()
     assert len(calls) == 1
     assert get(db, "a") is None
-
-
-def test_a_silent_database_is_waited_for_once(mariadb: Any, mariadb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then its callers are told; and when it is back, so is everybody, on connections that work."""
-    monkeypatch.setattr(database, "SILENCE_SECONDS", 1)
-    monkeypatch.setattr(database, "RETRY_SECONDS", 0.5)
-    db = Database(mariadb_url, pool_size=2, max_overflow=1, pool_timeout=1.0)
-    db.create_all(METADATA)
-    add(db, {"id": "a"})
-    failures: list[BaseException] = []
-
-    def ask() -> None:
-        try:
-            _rank(db)
-        except Exception as e:
-            failures.append(e)
-
-    mariadb.freeze()
-    try:
-        askers = [threading.Thread(target=ask) for _ in range(6)]
-        began = time.monotonic()
-        for asker in askers:
-            asker.start()
-        for asker in askers:
-            asker.join(30)
-        assert len(failures) == 6 and all(map(unavailable, failures)), failures
-        assert time.monotonic() - began < 30
-        with pytest.raises(Exception) as failure:  # and nothing is written, or nobody can tell
-            add(db, {"id": "b"})
-        assert unavailable(failure.value)
-    finally:
-        mariadb.thaw()
-    assert [_rank(db) for _ in range(10)] == [0] * 10
-    with db.read() as conn:
-        assert conn.execute(sa.select(ITEMS.c.id)).scalars().all() == ["a"]
-
-
-def test_too_many_connections_are_waited_for(mariadb: Any, mariadb_url: str) -> None:
-    db = Database(mariadb_url)
-    db.create_all(METADATA)
-    add(db, {"id": "a"})
-    db.dispose()
-    mariadb.execute("SET GLOBAL max_connections = 10")
-    taken = []
-    try:
-        with contextlib.suppress(pymysql.err.OperationalError):
-            while True:
-                taken.append(mariadb.connect())
-        with pytest.raises(Exception) as failure, db.read():
-            pass
-        assert unavailable(failure.value), repr(failure.value)
-        threading.Timer(0.5, lambda: [each.close() for each in taken]).start()
-        assert _rank(db) == 0
-    finally:
-        time.sleep(0.6)
-        end = time.monotonic() + 20
-        while True:
-            try:
-                mariadb.execute("SET GLOBAL max_connections = 500")
-                break
-            except pymysql.err.OperationalError:
-                assert time.monotonic() < end
-
-
-def test_a_lock_that_is_held_too_long(mariadb: Any, mariadb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The statement that waits for it ends, and the whole is done again."""
-    monkeypatch.setattr(database, "LOCK_SECONDS", 1)
-    db = Database(mariadb_url)
-    db.create_all(METADATA)
-    add(db, {"id": "a"})
-    tries: list[int] = []
-
-    @retried
-    def raise_rank() -> None:
-        tries.append(1)
-        with db.write() as conn:
-            conn.execute(sa.update(ITEMS).values(rank=ITEMS.c.rank + 1))
-
-    with db.engine.connect() as other:
-        other.exec_driver_sql("BEGIN")
-        other.execute(sa.update(ITEMS).values(rank=5))
-        threading.Timer(1.5, other.commit).start()
-        raise_rank()
-        assert len(tries) >= 2 and _rank(db) == 6
