@@ -14,10 +14,12 @@ import datetime
 import functools
 import logging
 import os
+import random
 import select
 import sqlite3
 import tempfile
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +29,6 @@ from typing import Any, ParamSpec, TypeVar
 import orjson
 import pymysql
 import sqlalchemy as sa
-from oslo_db import api as oslo_db_api
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import exc_filters
 from pymysql.constants import SERVER_STATUS
@@ -42,8 +43,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SQLITE_BUSY_SECONDS = 15.0
-SILENCE_SECONDS = 60
+SILENCE_SECONDS = 30
 """A server that does not answer a statement for so long is taken for lost (its host may be, without a word)."""
+LOCK_SECONDS = 10
+"""How long a statement of MariaDB waits for a row that another transaction has changed."""
+RETRIES, RETRY_SECONDS, FIRST_PAUSE, LAST_PAUSE = 10, 15.0, 0.05, 1.0
+_FULL = (1040, 1203, 1226)
+"""MariaDB's errors when there are too many connections: at all, of a user, and by that user's limit."""
 _COMMIT_CALLBACKS = "aerie_commit_callbacks"
 
 
@@ -324,7 +330,7 @@ def _make_engine(url: sa.URL, arguments: dict[str, Any]) -> sa.Engine:
             "connect_timeout": 5,
             "read_timeout": SILENCE_SECONDS,
             "write_timeout": SILENCE_SECONDS,
-            "init_command": "SET sql_mode='TRADITIONAL', time_zone='+00:00'",
+            "init_command": f"SET sql_mode='TRADITIONAL', time_zone='+00:00', innodb_lock_wait_timeout={LOCK_SECONDS}",
         }
     elif backend == "postgresql":
         options["connect_args"] = {"connect_timeout": 5, "tcp_user_timeout": SILENCE_SECONDS * 1000}
@@ -394,34 +400,47 @@ def _refuse_dead_connection(dbapi_connection: Any, record: Any, proxy: Any) -> N
 # -------------------------------------------------------------------------------------------------------------- retry
 
 
-def _sqlite_busy(error: Exception) -> bool:
+def _sqlite_busy(error: BaseException) -> bool:
     return isinstance(error, db_exc.DBError) and "database is locked" in str(error)
 
 
-_retry = oslo_db_api.wrap_db_retry(
-    max_retries=10,
-    retry_interval=0.05,
-    max_retry_interval=1.0,
-    inc_retry_interval=True,
-    retry_on_disconnect=True,
-    retry_on_deadlock=True,
-    exception_checker=_sqlite_busy,
-)
+def _full(error: BaseException) -> bool:
+    """Does the server take no more connections?"""
+    original = getattr(error, "inner_exception", None) or error
+    original = getattr(original, "orig", None) or original
+    return isinstance(original, pymysql.err.Error) and bool(original.args) and original.args[0] in _FULL
+
+
+def unavailable(error: BaseException) -> bool:
+    """Is it the database that does not answer, has no room or is too busy, rather than a mistake of ours? Nothing has
+    been changed then. (After a CommitUnknown something may have been.)"""
+    busy = (db_exc.DBConnectionError, db_exc.DBDeadlock, sa.exc.TimeoutError)
+    return isinstance(error, busy) or _sqlite_busy(error) or _full(error)
 
 
 def retried(function: Callable[P, R]) -> Callable[P, R]:
-    """Run the whole function again (at most 10 times, within about 7 s) after a deadlock, a lost connection or a busy
-    SQLite. For functions that open their own transactions and have no other effect: every public logic function.
+    """Run the whole function again (at most RETRIES times, within about 7 s) after a deadlock, a lost connection, one
+    that was refused for lack of room, or a busy SQLite. For functions that open their own transactions and have no
+    other effect: every public logic function. Not after RETRY_SECONDS: a server that is silent is not waited for twice.
 
     Called from within an open write transaction it does nothing: only the outermost call can repeat the whole.
     """
-    repeat: Callable[P, R] = _retry(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if _writing.databases:
             return function(*args, **kwargs)
-        return repeat(*args, **kwargs)
+        began, pause = time.monotonic(), FIRST_PAUSE
+        for _ in range(RETRIES):
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:  # only what passes by itself is not raised again
+                if not unavailable(error) or time.monotonic() - began > RETRY_SECONDS:
+                    raise
+                LOG.debug("%s is done again: %s", function.__qualname__, error)
+            time.sleep(pause * random.uniform(0.5, 1.0))  # two that met need not meet again
+            pause = min(pause * 2, LAST_PAUSE)
+        return function(*args, **kwargs)
 
     return wrapper
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import threading
@@ -10,10 +11,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pymysql
 import pytest
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
+from aerie_common import db as database
 from aerie_common.db import (
     SQLITE_BUSY_SECONDS,
     BigSerial,
@@ -31,6 +34,7 @@ from aerie_common.db import (
     publish,
     retried,
     timestamps,
+    unavailable,
     utcnow,
 )
 
@@ -494,3 +498,87 @@ def test_connection_lost_in_commit_is_not_retried(mariadb: Any, mariadb_url: str
         mariadb.start()
     assert len(calls) == 1
     assert get(db, "a") is None
+
+
+def test_a_silent_database_is_waited_for_once(mariadb: Any, mariadb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then its callers are told; and when it is back, so is everybody, on connections that work."""
+    monkeypatch.setattr(database, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(database, "RETRY_SECONDS", 0.5)
+    db = Database(mariadb_url, pool_size=2, max_overflow=1, pool_timeout=1.0)
+    db.create_all(METADATA)
+    add(db, {"id": "a"})
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            _rank(db)
+        except Exception as e:
+            failures.append(e)
+
+    mariadb.freeze()
+    try:
+        askers = [threading.Thread(target=ask) for _ in range(6)]
+        began = time.monotonic()
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join(30)
+        assert len(failures) == 6 and all(map(unavailable, failures)), failures
+        assert time.monotonic() - began < 30
+        with pytest.raises(Exception) as failure:  # and nothing is written, or nobody can tell
+            add(db, {"id": "b"})
+        assert unavailable(failure.value)
+    finally:
+        mariadb.thaw()
+    assert [_rank(db) for _ in range(10)] == [0] * 10
+    with db.read() as conn:
+        assert conn.execute(sa.select(ITEMS.c.id)).scalars().all() == ["a"]
+
+
+def test_too_many_connections_are_waited_for(mariadb: Any, mariadb_url: str) -> None:
+    db = Database(mariadb_url)
+    db.create_all(METADATA)
+    add(db, {"id": "a"})
+    db.dispose()
+    mariadb.execute("SET GLOBAL max_connections = 10")
+    taken = []
+    try:
+        with contextlib.suppress(pymysql.err.OperationalError):
+            while True:
+                taken.append(mariadb.connect())
+        with pytest.raises(Exception) as failure, db.read():
+            pass
+        assert unavailable(failure.value), repr(failure.value)
+        threading.Timer(0.5, lambda: [each.close() for each in taken]).start()
+        assert _rank(db) == 0
+    finally:
+        time.sleep(0.6)
+        end = time.monotonic() + 20
+        while True:
+            try:
+                mariadb.execute("SET GLOBAL max_connections = 500")
+                break
+            except pymysql.err.OperationalError:
+                assert time.monotonic() < end
+
+
+def test_a_lock_that_is_held_too_long(mariadb: Any, mariadb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The statement that waits for it ends, and the whole is done again."""
+    monkeypatch.setattr(database, "LOCK_SECONDS", 1)
+    db = Database(mariadb_url)
+    db.create_all(METADATA)
+    add(db, {"id": "a"})
+    tries: list[int] = []
+
+    @retried
+    def raise_rank() -> None:
+        tries.append(1)
+        with db.write() as conn:
+            conn.execute(sa.update(ITEMS).values(rank=ITEMS.c.rank + 1))
+
+    with db.engine.connect() as other:
+        other.exec_driver_sql("BEGIN")
+        other.execute(sa.update(ITEMS).values(rank=5))
+        threading.Timer(1.5, other.commit).start()
+        raise_rank()
+        assert len(tries) >= 2 and _rank(db) == 6
