@@ -396,6 +396,10 @@ class AddressGroupNotFound(NotFound):
     template = "Address group {id} could not be found."
 
 
+class AddressesNotFound(NotFound):
+    template = "Addresses {addresses} not found in the address group {id}."
+
+
 class AddressGroupInUse(InUse):
     template = "Address group {id} is in use on one or more security group rules."
 

@@ -25,6 +25,7 @@ from aerie_network.db import tables
 from aerie_network.db.query import Page, Store
 from aerie_network.db.security_groups import AddressGroup
 from aerie_network.errors import (
+    AddressesNotFound,
     AddressGroupInUse,
     InvalidInput,
     TagNotFound,
@@ -185,7 +186,9 @@ def address_group(svc: NetworkService, ctx: Context, group_id: str) -> AddressGr
 
 
 def _cidrs(texts: list[str]) -> list[str]:
-    """Addresses as they are stored; the bits of a host are dropped."""
+    """Addresses as they are stored, with their prefix length; the bits of a host are dropped."""
+    if bare := [text for text in texts if "/" not in text]:
+        raise InvalidInput(error_message=f"addresses: {', '.join(bare)} without a prefix length")
     try:
         return sorted({str(ipaddress.ip_network(text, strict=False)) for text in texts})
     except ValueError as e:
@@ -218,9 +221,9 @@ def update_address_group(
         before = groups_db.ADDRESS_GROUPS.get(work.conn, group_id, *_group_scope(ctx), lock=True)
         guard.check_owner(svc, ctx, "update_address_group", before)
         addresses = set(before.addresses) | set(_cidrs(add or []))
-        gone = set(_cidrs(remove or []))
+        gone = set(_cidrs([text if "/" in text else f"{text}/{128 if ':' in text else 32}" for text in remove or []]))
         if gone - addresses:
-            raise InvalidInput(error_message=f"addresses not in the group: {', '.join(sorted(gone - addresses))}")
+            raise AddressesNotFound(addresses=", ".join(sorted(gone - addresses)), id=group_id)
         new = changed(before, {**values, "addresses": sorted(addresses - gone)})
         if new:
             groups_db.ADDRESS_GROUPS.update(work.conn, group_id, new)

@@ -147,7 +147,10 @@ def test_address_groups(bench: Any) -> None:
         "address_group"
     ]
     assert body["addresses"] == ["192.0.2.1/32", "198.51.100.0/24"]
-    bench.call("PUT", path + "/add_addresses", {"addresses": ["office"]}, expect=400)
+    for wrong in ("office", "10.20.30.40"):  # an address stands with its prefix length
+        bench.call("PUT", path + "/add_addresses", {"addresses": [wrong]}, expect=400)
+    gone = bench.call("PUT", path + "/remove_addresses", {"addresses": ["10.200.200.200"]}, expect=404)
+    assert gone.json["NeutronError"]["type"] == "AddressesNotFound"
     bench.call("PUT", path + "/add_addresses", {"addresses": ["10.9.0.0/16"]}, by=bench.stranger, expect=404)
     security = bench.make("security_group", name="from-office")
     rule = bench.make(
