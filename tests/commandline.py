@@ -30,7 +30,7 @@ class OpenStack:
                      "OS_CLIENT_CONFIG_FILE": str(clouds_yaml), "OS_CLOUD": cloud}  # fmt: skip
         self._command = str(Path(sys.executable).with_name("openstack"))
 
-    def run(self, *args: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *args: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """One command, whatever comes of it."""
         return subprocess.run([self._command, *args], env=self._env, capture_output=True, text=True, timeout=timeout)
 
@@ -61,7 +61,7 @@ class Session(OpenStack):
             [sys.executable, __file__], env=self._env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, *args: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *args: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         assert self._process.stdin is not None and self._process.stdout is not None
         killer = threading.Timer(timeout, self._process.kill)
         killer.start()
@@ -105,7 +105,7 @@ def _serve() -> None:
         replies.flush()
 
 
-def wait(what: str, check: Callable[[], object], seconds: float = 30) -> None:
+def wait(what: str, check: Callable[[], object], seconds: float = 120) -> None:
     """Until check() is true; fails with `what` when it is not in that time."""
     end = time.monotonic() + seconds
     while not check():

@@ -6,6 +6,7 @@ Invariant: a run that asks for none starts none.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -19,15 +20,32 @@ from postgres import INSTALLED, PostgreSQL
 from servers import MariaDB, Memcached, PowerDNS, RabbitMQ, Swift
 from stack import StackHost
 
+SERVERS = "aerie-servers-"
+
 
 @pytest.fixture(scope="session")
 def servers_dir() -> Iterator[Path]:
     """Where servers keep data in this run: in memory where the machine offers it, else in the temporary directory."""
     shm = Path("/dev/shm")
     roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 2 << 30
-    directory = Path(tempfile.mkdtemp(prefix="aerie-servers-", dir=shm if roomy else None))
-    yield directory
+    where = shm if roomy else Path(tempfile.gettempdir())
+    _sweep(where)
+    directory = Path(tempfile.mkdtemp(prefix=SERVERS, dir=where))
+    with (directory / "in-use").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
     shutil.rmtree(directory)
+
+
+def _sweep(where: Path) -> None:
+    """Remove what runs that were killed have left: a directory in use is locked."""
+    for directory in where.glob(f"{SERVERS}*"):
+        try:
+            with (directory / "in-use").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+        except OSError:  # in use, just being made, or another user's
+            continue
 
 
 @pytest.fixture(scope="session")

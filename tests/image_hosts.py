@@ -82,7 +82,7 @@ class IdentityHost(_Host):
             "identity": {"methods": ["password"], "password": {"user": {"name": name, "password": PASSWORD, **home}}},
             "scope": {"project": {"name": project or name, **home}},
         }}  # fmt: skip
-        reply = requests.post(f"{self.auth_url}/auth/tokens", json=body, timeout=10)
+        reply = requests.post(f"{self.auth_url}/auth/tokens", json=body, timeout=120)
         reply.raise_for_status()
         return Person(reply.headers["X-Subject-Token"], reply.json()["token"])
 
@@ -106,7 +106,7 @@ class Person:
     def call(self, method: str, url: str, expect: int | None = None, **kw: Any) -> requests.Response:
         """One request. expect: the status it must have."""
         headers = {"X-Auth-Token": self.token, "Accept": "application/json", **kw.pop("headers", {})}
-        reply = requests.request(method, url, headers=headers, timeout=30, **kw)
+        reply = requests.request(method, url, headers=headers, timeout=120, **kw)
         assert expect in (None, reply.status_code), f"{method} {url}: {reply.status_code} {reply.text[:1000]}"
         return reply
 

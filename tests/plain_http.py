@@ -106,7 +106,7 @@ class Cloud:
 
     def send(self, api: str, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> Any:
         """Status, JSON body and headers of one request, sent as it stands."""
-        connection = http.client.HTTPConnection(self.hosts[api], timeout=30)
+        connection = http.client.HTTPConnection(self.hosts[api], timeout=120)
         try:
             sent = {"Content-Type": "application/json", **headers} if body is not None else headers
             connection.request(method, path, body, sent)

@@ -28,8 +28,8 @@ import pymysql
 
 from aerie_common.ports import free_port
 
-START_SECONDS = 60.0
-STOP_SECONDS = 15.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
 SANDBOX = Path(__file__).with_name("sandbox.sh")
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -66,7 +66,8 @@ def program(*names: str) -> str:
     raise ServerError(f"{' or '.join(names)} is not installed; tests/run.sh installs what the tests need")
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For `preexec_fn`: a session of its own, and SIGKILL when the test run ends without having ended it."""
     os.setsid()
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
@@ -120,7 +121,7 @@ class Server:
                 stderr=log,
                 cwd=self.directory,
                 env={**os.environ, **self.environment()},
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         try:
             wait_for(self.name, self._ready_or_dead)
@@ -455,7 +456,7 @@ class PowerDNS(Server):
             headers={"X-API-Key": self.api_key, "Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             text = reply.read()
         return json.loads(text) if text else None
 
@@ -535,12 +536,12 @@ class Swift(Server):
         if self._login is None:
             headers = {"X-Auth-User": self.user, "X-Auth-Key": self.password}
             with urllib.request.urlopen(
-                urllib.request.Request(f"{self.url}/auth/v1.0", headers=headers), timeout=10
+                urllib.request.Request(f"{self.url}/auth/v1.0", headers=headers), timeout=60
             ) as reply:
                 self._login = reply.headers["X-Storage-Url"], reply.headers["X-Auth-Token"]
         account, token = self._login
         request = urllib.request.Request(account + path, data=body, headers={"X-Auth-Token": token}, method=method)
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             text: bytes = reply.read()
         return text
 

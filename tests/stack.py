@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from servers import SANDBOX
+from servers import SANDBOX, die_with_parent
 
 TREE = Path(__file__).resolve().parent.parent
 
@@ -21,7 +21,7 @@ TREE = Path(__file__).resolve().parent.parent
 class StackHost:
     """The host. `start()` installs the cloud; everything in it ends with `stop()`."""
 
-    def __init__(self, out: Path, *arguments: str, lifetime: int = 2400) -> None:
+    def __init__(self, out: Path, *arguments: str, lifetime: int = 7200) -> None:
         self.out, self._arguments, self._lifetime = out, arguments, lifetime
         self._sandbox: subprocess.Popen[bytes] | None = None
         self._init = 0
@@ -41,8 +41,8 @@ class StackHost:
             f" echo $? >{self.out}/status; exec sleep infinity"
         )
         (self.out / "status").unlink(missing_ok=True)
-        self._sandbox = subprocess.Popen([str(SANDBOX), "bash", "-c", script], env=env, start_new_session=True)
-        end = time.monotonic() + 600
+        self._sandbox = subprocess.Popen([str(SANDBOX), "bash", "-c", script], env=env, preexec_fn=die_with_parent)
+        end = time.monotonic() + 1200
         while not (self.out / "status").exists() or not (self.out / "status").read_text().strip():
             assert self._sandbox.poll() is None, f"the sandbox ended:\n{self.log()}"
             assert time.monotonic() < end, f"stack.sh takes too long:\n{self.log()}"
@@ -78,7 +78,7 @@ class StackHost:
             todo += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         raise AssertionError("the sandbox has no init process")
 
-    def run(self, script: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """A shell script as root on the host, whatever comes of it."""
         enter = ["nsenter", "-t", str(self._init), "-m", "-n", "-p", "-u", "-i", "-C"]
         # From /: the place we are at does not exist in there under this name.
@@ -86,7 +86,7 @@ class StackHost:
             [*enter, "bash", "-c", f"cd {TREE}\n{script}"], cwd="/", capture_output=True, text=True, timeout=timeout
         )
 
-    def sh(self, script: str, timeout: float = 120) -> str:
+    def sh(self, script: str, timeout: float = 600) -> str:
         """A shell script that must succeed; what it printed."""
         done = self.run(script, timeout)
         assert done.returncode == 0, f"{script}\n{done.stdout[-1500:]}\n{done.stderr[-2500:]}"
@@ -112,7 +112,7 @@ class StackHost:
         return [pid for row in rows if row["name"] == daemon for pid in row["pids"]]
 
 
-def wait(what: str, check: Any, seconds: float = 60, every: float = 0.5) -> None:
+def wait(what: str, check: Any, seconds: float = 180, every: float = 0.5) -> None:
     """Until check() is true; fails with `what` when it is not in that time."""
     end = time.monotonic() + seconds
     while not check():

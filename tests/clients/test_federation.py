@@ -21,7 +21,7 @@ from keystoneauth1.identity import v3
 from aerie_common.cmd.all_in_one import AllInOne
 from commandline import OpenStack, Session, wait
 from oidc_provider import CLIENT, SECRET, Provider
-from servers import free_port
+from servers import die_with_parent, free_port
 
 from .test_dashboard import Browser, answers
 
@@ -133,7 +133,7 @@ def test_keystoneauths_grants(cloud: AllInOne, clouds: Path, provider: Provider)
     scoped = v3.Token(cloud.auth_url, robot.auth_token, project_name="robots", project_domain_id=robot.user_domain_id)
     assert scoped.get_access(session.Session()).role_names == ["reader"]
     asked = {"response_type": "code", "client_id": CLIENT, "redirect_uri": "http://127.0.0.1/cli", "scope": "openid"}
-    reply = requests.get(f"{provider.issuer}/authorize", params=asked, allow_redirects=False, timeout=10)
+    reply = requests.get(f"{provider.issuer}/authorize", params=asked, allow_redirects=False, timeout=60)
     code = parse_qs(urlsplit(reply.headers["Location"]).query)["code"][0]
     coded = v3.OidcAuthorizationCode(**common, code=code, redirect_uri="http://127.0.0.1/cli", **SCOPE)
     assert coded.get_access(session.Session()).username == "carol"
@@ -156,7 +156,7 @@ def test_the_command_with_oauth2_client_credentials(cloud: AllInOne, clouds: Pat
         assert "oauth2-client" in robot("application", "credential", "list")
     form = {"grant_type": "client_credentials"}
     basic = (client["oauth2_client_id"], client["oauth2_client_secret"])
-    token = requests.post(client["oauth2_endpoint"], data=form, auth=basic, timeout=10).json()["access_token"]
+    token = requests.post(client["oauth2_endpoint"], data=form, auth=basic, timeout=60).json()["access_token"]
     bearer = {"Authorization": f"Bearer {token}"}
     host = f"http://{cloud.host}"
     for daemon, path in (
@@ -164,13 +164,13 @@ def test_the_command_with_oauth2_client_credentials(cloud: AllInOne, clouds: Pat
         ("compute-api", "/v2.1/servers"), ("dns-api", "/v2/zones"),
     ):  # fmt: skip
         url = f"{host}:{cloud.ports[f'aerie-{daemon}']}{path}"
-        assert requests.get(url, headers=bearer, timeout=10).status_code == 200, daemon
-        assert requests.get(url, headers={"Authorization": f"Bearer {token}x"}, timeout=10).status_code == 401, daemon
+        assert requests.get(url, headers=bearer, timeout=60).status_code == 200, daemon
+        assert requests.get(url, headers={"Authorization": f"Bearer {token}x"}, timeout=60).status_code == 401, daemon
     client["oauth2_client_secret"] = "wrong"
     with closing(with_cloud(clouds, "wrong", "v3oauth2clientcredential", **client)) as wrong:
         assert "401" in wrong.refused("network", "list")
     demo("application", "credential", "delete", made[key])
-    assert requests.get(f"{cloud.auth_url}/auth/projects", headers=bearer, timeout=10).status_code == 401
+    assert requests.get(f"{cloud.auth_url}/auth/projects", headers=bearer, timeout=60).status_code == 401
 
 
 @pytest.fixture
@@ -183,9 +183,9 @@ def site(cloud: AllInOne, clouds: Path, tmp_path: Path) -> Iterator[str]:
     )
     command = [str(Path(sys.executable).with_name("aerie")), "run", "dashboard", "--config-dir", str(tmp_path)]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
     try:
-        wait("the dashboard listens", lambda: answers(f"http://127.0.0.1:{DASHBOARD}/healthcheck"), 30)
+        wait("the dashboard listens", lambda: answers(f"http://127.0.0.1:{DASHBOARD}/healthcheck"))
         yield f"http://127.0.0.1:{DASHBOARD}"
         assert "Traceback" not in (tmp_path / "log").read_text()
     finally:
@@ -198,11 +198,11 @@ def test_the_browser_logs_in_at_the_provider(site: str, tmp_path: Path) -> None:
     try:
         browser.get(site)
         browser.click("Log in at Corp")
-        wait("the dashboard", lambda: browser.current_url == f"{site}/", 15)
+        wait("the dashboard", lambda: browser.current_url == f"{site}/")
         assert "carol" in browser.text() and "engineering" in browser.text()
         assert browser.complaints() == []
     finally:
         browser.quit()
     for sender in ({}, {"Origin": "https://evil.example.org"}, {"Origin": "null"}):
-        reply = requests.post(f"{site}/auth/websso/", data={"token": "x"}, headers=sender, timeout=10)
+        reply = requests.post(f"{site}/auth/websso/", data={"token": "x"}, headers=sender, timeout=60)
         assert reply.status_code == 403 and "did not come from where it should" in reply.text

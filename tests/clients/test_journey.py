@@ -114,7 +114,7 @@ def test_refusals(demo: OpenStack, admin: OpenStack, server: dict[str, str]) -> 
     admin("quota", "set", "--cores", "-1", "--ram", "-1", "demo")
     demo("server", "create", "--image", "j-image", "--flavor", "j-giant", "--network", "j-net", "j-nowhere")
     admin("quota", "set", "--force", "--cores", "20", "--ram", "51200", "demo")
-    wait("the giant ends in ERROR", lambda: demo.json("server", "show", "j-nowhere")["status"] == "ERROR", 15)
+    wait("the giant ends in ERROR", lambda: demo.json("server", "show", "j-nowhere")["status"] == "ERROR")
     fault = demo.json("server", "show", "j-nowhere")["fault"]["message"]
     assert "No valid host" in fault and "lack" in fault
     demo("server", "delete", "--wait", "j-nowhere")

@@ -63,7 +63,7 @@ def test_messages_outlive_a_killed_rabbitmq(rabbitmq: RabbitMQ, transport_url: s
     assert not tcp_open(rabbitmq.port)
     rabbitmq.start()
     with kombu.Connection(url) as connection:
-        message = connection.SimpleQueue("kept").get(timeout=10)
+        message = connection.SimpleQueue("kept").get(timeout=60)
         assert message.payload == {"text": "before"}
         message.ack()
 

@@ -20,7 +20,7 @@ IDLE_MIB = 500
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHost]:
     out = Path(os.environ.get("ARTIFACTS", tmp_path_factory.mktemp("stack"))) / "fake_stack"
-    stack = StackHost(out, "--hypervisor", "fake", lifetime=600)
+    stack = StackHost(out, "--hypervisor", "fake", lifetime=3600)
     try:
         stack.start()
         yield stack
@@ -28,7 +28,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHost]:
         stack.stop()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1500)
 def test_idle_daemons_are_small(host: StackHost) -> None:
     """The bound holds after a cloud has been set up and used, not only for daemons that nobody has called yet."""
     time.sleep(2 * memory.PERIOD)
@@ -37,7 +37,7 @@ def test_idle_daemons_are_small(host: StackHost) -> None:
     assert total < IDLE_MIB, shown
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_the_operators_commands_find_nothing_amiss(host: StackHost) -> None:
     """A fresh cloud is healthy in the eyes of `aerie doctor`, and nothing waits in the broker for nobody."""
     found = host.run("aerie doctor -v")
@@ -47,13 +47,13 @@ def test_the_operators_commands_find_nothing_amiss(host: StackHost) -> None:
     host.sh("aerie flow list")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1500)
 def test_the_benchmark_measures_every_service(host: StackHost) -> None:
     """It ends without an error and leaves nothing of its own behind."""
     shown = host.sh(
         "set +u; source devstack/admin-openrc > /dev/null\n"
         "python3 tests/bench/bench.py --only groups,zones,guests --dns 127.0.0.1:5300",
-        timeout=240,
+        timeout=1200,
     )
     assert "server create -> ACTIVE" in shown, shown
     for kind in ("server", "zone", "image", "network"):

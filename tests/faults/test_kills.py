@@ -20,7 +20,7 @@ def pinged(stack: StackHost) -> Iterator[str]:
     that to a question which was under way at the end."""
     found = stack.json("server", "show", "demo")["addresses"]
     address = next(a for addresses in found.values() for a in addresses if a.startswith("172.24.4."))
-    wait("the demo server answers", lambda: stack.run(f"{DEMO_PING} {address}").returncode == 0, 120)
+    wait("the demo server answers", lambda: stack.run(f"{DEMO_PING} {address}").returncode == 0)
     stack.sh(f"nohup ping -i 0.2 -W 5 {address} >/root/pings 2>&1 & echo $! >/root/pings.pid")
     yield address
     stack.sh("kill -INT $(cat /root/pings.pid); sleep 0.5")
@@ -32,7 +32,7 @@ def pinged(stack: StackHost) -> Iterator[str]:
 
 
 def ends(stack: StackHost, name: str) -> None:
-    """The server ends in ACTIVE, or in ERROR with a reason, within a minute."""
+    """The server ends in ACTIVE, or in ERROR with a reason, within a minute of the part's return."""
     shown: dict[str, str] = {}
 
     def ended() -> bool:
@@ -53,7 +53,7 @@ def leftovers(stack: StackHost) -> dict[str, int]:
     return {"taps": taps, "domains": len(domains), "disks": int(disks), "ports": ports}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     "what",
     [
@@ -75,11 +75,11 @@ def test_kill_in_the_middle_of_a_server_create(stack: StackHost, pinged: str, wh
         pids = stack.pids(what)
         assert pids, f"{what} does not run"
         stack.sh("kill -9 " + " ".join(map(str, pids)))
+    wait(f"{what} is back", lambda: healthy(stack, what))
     for name in names:
         ends(stack, name)
-    wait(f"{what} is back", lambda: healthy(stack, what), 60)
     stack.openstack("server", "delete", "--wait", *names)
-    wait(f"nothing is left over ({before})", lambda: leftovers(stack) == before, 60)
+    wait(f"nothing is left over ({before})", lambda: leftovers(stack) == before)
     assert stack.run(f"{DEMO_PING} {pinged}").returncode == 0
 
 
@@ -98,6 +98,6 @@ def create_one_after_another(stack: StackHost, names: list[str]) -> None:
 
 
 def restart_rabbitmq(stack: StackHost) -> None:
-    stack.sh("rabbitmqctl -q stop", timeout=60)
+    stack.sh("rabbitmqctl -q stop", timeout=300)
     up = "for _ in $(seq 30); do rabbitmqctl -q await_startup --timeout 30 && exit 0; sleep 1; done; exit 1"
-    stack.sh(f"rabbitmq-server -detached; {up}", timeout=120)
+    stack.sh(f"rabbitmq-server -detached; {up}", timeout=600)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from servers import die_with_parent
+
 VENV = Path(os.environ.get("AERIE_TEMPEST", "/opt/aerie-test/tempest"))
 HERE = Path(__file__).parent
 WEB = "198.18.0.1"
@@ -42,7 +44,9 @@ class Namespace:
         """A process inside; its output goes to `log`."""
         enter = ["nsenter", f"--net=/proc/{self.pid}/ns/net", *map(str, command)]
         with log.open("wb") as out:
-            return subprocess.Popen(enter, stdout=out, stderr=subprocess.STDOUT, **options)  # type: ignore[call-overload,no-any-return]
+            return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+                enter, stdout=out, stderr=subprocess.STDOUT, preexec_fn=die_with_parent, **options
+            )
 
     def run(self, *command: object, log: Path, **options: object) -> int:
         """The same, until it ends."""
@@ -82,7 +86,7 @@ def namespace() -> Iterator[Namespace]:
     if os.geteuid() != 0:
         pytest.fail("these tests make a network namespace: run them as root")
     up = f"ip link set lo up && ip address add {WEB}/32 dev lo && echo up && exec sleep infinity"
-    process = subprocess.Popen(["unshare", "--net", "sh", "-c", up], stdout=subprocess.PIPE)
+    process = subprocess.Popen(["unshare", "--net", "sh", "-c", up], stdout=subprocess.PIPE, preexec_fn=die_with_parent)
     try:
         assert process.stdout and process.stdout.readline() == b"up\n"
         yield Namespace(process.pid)
@@ -106,7 +110,7 @@ def tempest(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> I
         ):
             process = namespace.start(*command, log=home / f"{name}.log")
             stack.callback(_stop, process)
-        clouds_yaml, end = home / "cloud/clouds.yaml", time.monotonic() + 60
+        clouds_yaml, end = home / "cloud/clouds.yaml", time.monotonic() + 300
         while not clouds_yaml.exists():
             assert process.poll() is None and time.monotonic() < end, (home / "cloud.log").read_text()[-4000:]
             time.sleep(0.1)

@@ -49,7 +49,7 @@ class Person:
         kind = "placement" if service == "placement" else "compute"
         sent = {"X-Auth-Token": self.token, "OpenStack-API-Version": f"{kind} {version}", **(headers or {})}
         url = self.cloud.url(service) + path
-        reply = self.cloud.http.request(method, url, json=body, headers=sent, timeout=30)
+        reply = self.cloud.http.request(method, url, json=body, headers=sent, timeout=120)
         if expect is not None and reply.status_code != expect:
             raise Refused(f"{method} {path}: {reply.status_code} instead of {expect}: {reply.text[:1500]}")
         return reply
@@ -89,7 +89,7 @@ class Person:
         found: dict[str, Any] = self.get(f"/servers/{server_id}", version=version)["server"]
         return found
 
-    def wait(self, server_id: str, status: str, seconds: float = 20) -> dict[str, Any]:
+    def wait(self, server_id: str, status: str, seconds: float = 60) -> dict[str, Any]:
         """Until the server has that status and nothing is being done to it."""
 
         def there() -> dict[str, Any] | None:
@@ -100,11 +100,11 @@ class Person:
 
         return until(there, f"server {server_id} to be {status}", seconds)
 
-    def wait_gone(self, server_id: str, seconds: float = 20) -> None:
+    def wait_gone(self, server_id: str, seconds: float = 60) -> None:
         until(lambda: self.call("GET", f"/servers/{server_id}").status_code == 404, f"{server_id} to go", seconds)
 
 
-def until(check: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def until(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """The first true answer of `check`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -141,7 +141,7 @@ class Cloud:
                 "scope": {"project": {"name": project, "domain": default}},
             }
         }
-        reply = self.http.post(self.url("identity") + "/auth/tokens", json=body, timeout=30)
+        reply = self.http.post(self.url("identity") + "/auth/tokens", json=body, timeout=120)
         assert reply.status_code == 201, reply.text
         token = reply.json()["token"]
         return Person(self, reply.headers["X-Subject-Token"], token["user"]["id"], token["project"]["id"])
@@ -188,7 +188,7 @@ class Cloud:
         made: dict[str, Any] = self.admin.post("/images", body, 201, service="image")
         if data is not None:
             reply = self.http.put(
-                self.url("image") + f"/images/{made['id']}/file", data=data, timeout=30,
+                self.url("image") + f"/images/{made['id']}/file", data=data, timeout=120,
                 headers={"X-Auth-Token": self.admin.token, "Content-Type": "application/octet-stream"},
             )  # fmt: skip
             assert reply.status_code == 204, reply.text

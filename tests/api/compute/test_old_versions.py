@@ -201,8 +201,8 @@ def test_extensions_and_the_older_name_of_the_api(cloud: Any, owner: Any) -> Non
     owner.call("GET", "/extensions/os-magic", expect=404)
     root = cloud.url("compute").removesuffix("/v2.1")
     for path in ("/v2", "/v2/"):
-        assert cloud.http.get(root + path, timeout=10).json()["version"]["id"] == "v2.0"
-    old = cloud.http.get(f"{root}/v2/flavors", headers={"X-Auth-Token": owner.token}, timeout=10)
+        assert cloud.http.get(root + path, timeout=60).json()["version"]["id"] == "v2.0"
+    old = cloud.http.get(f"{root}/v2/flavors", headers={"X-Auth-Token": owner.token}, timeout=60)
     assert old.json() == owner.get("/flavors", version="2.1")
 
 

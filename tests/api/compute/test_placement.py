@@ -159,7 +159,7 @@ def test_classes_and_traits(api: Placement) -> None:
 
 
 def test_versions_and_headers(cloud: Any) -> None:
-    shown = cloud.http.get(cloud.url("placement") + "/", timeout=10).json()["versions"][0]
+    shown = cloud.http.get(cloud.url("placement") + "/", timeout=60).json()["versions"][0]
     assert (shown["min_version"], shown["max_version"]) == ("1.0", "1.39")
     reply = cloud.admin.call("GET", "/resource_providers", service="placement", version="1.15", expect=200)
     assert reply.headers["Cache-Control"] == "no-cache" and "Last-Modified" in reply.headers

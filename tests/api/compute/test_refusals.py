@@ -125,10 +125,10 @@ def test_words_of_the_protocol(cloud: Any, owner: Any) -> None:
         assert reply.json()[kind]["code"] == status, (method, path, reply.text)
         assert reply.headers["X-Openstack-Request-Id"].startswith("req-")
         assert reply.headers["X-Compute-Request-Id"] == reply.headers["X-Openstack-Request-Id"]
-    stranger = cloud.http.get(cloud.url("compute") + "/servers", timeout=10)
+    stranger = cloud.http.get(cloud.url("compute") + "/servers", timeout=60)
     assert stranger.status_code == 401 and stranger.headers["WWW-Authenticate"].startswith("Keystone uri=")
     broken = cloud.http.post(
-        cloud.url("compute") + "/servers", data=b"{", timeout=10,
+        cloud.url("compute") + "/servers", data=b"{", timeout=60,
         headers={"X-Auth-Token": owner.token, "Content-Type": "application/json"},
     )  # fmt: skip
     assert broken.status_code == 400 and "JSON" in broken.json()["badRequest"]["message"]
@@ -136,13 +136,13 @@ def test_words_of_the_protocol(cloud: Any, owner: Any) -> None:
 
 def test_versions_need_no_token(cloud: Any) -> None:
     root = cloud.url("compute").removesuffix("/v2.1")
-    listed = cloud.http.get(root + "/", timeout=10).json()["versions"]
+    listed = cloud.http.get(root + "/", timeout=60).json()["versions"]
     assert [(v["id"], v["status"], v["version"], v["min_version"]) for v in listed] == [
         ("v2.0", "SUPPORTED", "", ""),
         ("v2.1", "CURRENT", "2.104", "2.1"),
     ]
     for path in ("/v2.1", "/v2.1/", "/compute/v2.1/"):
-        version = cloud.http.get(root + path, timeout=10).json()["version"]
+        version = cloud.http.get(root + path, timeout=60).json()["version"]
         assert version["links"][0]["href"].startswith(root)
     reply = cloud.admin.call(
         "GET", "/flavors", headers={"X-OpenStack-Nova-API-Version": "2.40", "OpenStack-API-Version": ""}

@@ -62,7 +62,7 @@ def fetch(host: ImageHost, by: Person, image_id: str, remote_id: str, expect: in
 
 def over(host: ImageHost, by: Person, image_id: str) -> Any:
     """The image after its import."""
-    wait_for("the import", lambda: by.image(host, image_id)["status"] in ("active", "queued"), 20)
+    wait_for("the import", lambda: by.image(host, image_id)["status"] in ("active", "queued"))
     return by.image(host, image_id)
 
 

@@ -111,7 +111,7 @@ def test_one_of_two_uploads_wins(api: Api, member: Caller) -> None:
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             ready.set()
-            assert go.wait(10)
+            assert go.wait(60)
             return super().read(size)
 
     from aerie_image.logic import image_data
@@ -120,7 +120,7 @@ def test_one_of_two_uploads_wins(api: Api, member: Caller) -> None:
         target=image_data.upload, args=(api.svc, context(api, member), image_id, Slow(b"first"), None)
     )
     first.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     upload(api, member, image_id, b"second", expect=409)
     go.set()
     first.join()

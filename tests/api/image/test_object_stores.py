@@ -354,15 +354,15 @@ def test_a_client_that_goes_away_leaves_nothing(api: Api, member: Caller, left: 
     server = HttpServer(api.app, ("127.0.0.1", 0))
     server.start()
     try:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
             head = (
                 f"PUT /v2/images/{image_id}/file HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {member.token}\r\n"
                 f"Content-Type: application/octet-stream\r\nContent-Length: {len(LARGE.data)}\r\n\r\n"
             )
             client.sendall(head.encode() + LARGE.data[: 12 * MIB])
-            wait_for("the parts", lambda: len(left()) > 0, 20)
+            wait_for("the parts", lambda: len(left()) > 0)
             assert image(api, member, image_id)["status"] == "saving"
-        wait_for("the end of the upload", lambda: image(api, member, image_id)["status"] == "queued", 20)
+        wait_for("the end of the upload", lambda: image(api, member, image_id)["status"] == "queued")
         assert left() == []
     finally:
         server.stop()
@@ -437,14 +437,14 @@ def test_one_of_two_uploads_wins(api: Api, member: Caller) -> None:
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             ready.set()
-            assert go.wait(10)
+            assert go.wait(60)
             return super().read(size)
 
     first = threading.Thread(
         target=image_data.upload, args=(api.svc, context(api, member), image_id, Slow(SMALL.data), None)
     )
     first.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     upload(api, member, image_id, b"second", expect=409)
     go.set()
     first.join()

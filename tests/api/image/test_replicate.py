@@ -84,7 +84,7 @@ def stored(host: ImageHost, image_id: str) -> Path:
 
 def queued(by: Person, host: ImageHost, image_id: str) -> None:
     """The image has no data, once the host has noticed that the upload broke off."""
-    wait_for("the end of the upload", lambda: by.image(host, image_id)["status"] == "queued", 10)
+    wait_for("the end of the upload", lambda: by.image(host, image_id)["status"] == "queued")
 
 
 def test_all_of_an_image_is_copied_and_nothing_twice(replicate: Replicate, admin: Person, demo: Person) -> None:
@@ -226,7 +226,7 @@ def test_another_store_helps_out(replicate: Replicate, admin: Person, demo: Pers
     image_id = make(demo, here)
     body = {"method": {"name": "copy-image"}, "stores": ["copies"]}
     demo.call("POST", f"{here.url}/v2/images/{image_id}/import", 202, json=body)
-    wait_for("the copy", lambda: demo.image(here, image_id)["stores"] == "copies,file", 20)
+    wait_for("the copy", lambda: demo.image(here, image_id)["stores"] == "copies,file")
     with stored(here, image_id).open("r+b") as file:
         file.write(b"rot")
     assert "1 copied" in replicate()

@@ -74,7 +74,7 @@ def port(svc: Compute) -> Iterator[int]:
 
 
 def ask(port: int, path: str, method: str = "GET", body: bytes = b"", secret: str = "shared") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     signature = hmac.new(secret.encode(), SERVER.encode(), hashlib.sha256).hexdigest()
     headers = {"X-Instance-ID": SERVER, "X-Tenant-ID": "p1", "X-Instance-ID-Signature": signature}
     connection.request(method, path, body, headers)

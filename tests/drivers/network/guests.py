@@ -41,7 +41,7 @@ exit 0
 """
 
 
-def sh(command: str, check: bool = True, timeout: float = 30) -> str:
+def sh(command: str, check: bool = True, timeout: float = 120) -> str:
     """Output of a shell command in this namespace."""
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=timeout)
     if check and done.returncode:
@@ -49,7 +49,7 @@ def sh(command: str, check: bool = True, timeout: float = 30) -> str:
     return done.stdout.strip()
 
 
-def eventually(what: str, check: Callable[[], T], timeout: float = 5.0) -> T:
+def eventually(what: str, check: Callable[[], T], timeout: float = 60.0) -> T:
     """What `check` returns as soon as it is true."""
     deadline = time.monotonic() + timeout
     while True:
@@ -75,7 +75,7 @@ class Machine:
            "net.ipv6.conf.eth0.accept_dad=0")  # fmt: skip
         sh(f"ip -n {name} link set lo up; ip -n {name} link set eth0 up")
 
-    def sh(self, command: str, check: bool = True, timeout: float = 30) -> str:
+    def sh(self, command: str, check: bool = True, timeout: float = 120) -> str:
         return self.inside(lambda: sh(command, check, timeout))
 
     def inside(self, function: Callable[[], T]) -> T:
@@ -86,14 +86,14 @@ class Machine:
 
     # ------------------------------------------------------------------------------------------- as a guest does it
 
-    def lease(self, directory: Path, tries: int = 1) -> dict[str, str]:
-        """Asks for a lease, `tries` times at most, and applies it."""
+    def lease(self, directory: Path) -> dict[str, str]:
+        """Asks for a lease, once, and applies it."""
         script, file = directory / "lease.sh", directory / f"{self.name}.lease"
         script.write_text(LEASE_SCRIPT)
         script.chmod(0o755)
         file.unlink(missing_ok=True)
         client = shutil.which("busybox") or "busybox"
-        patience = f"-n -q -f -t {tries} -T 1 -A 1"
+        patience = "-n -q -f -t 1 -T 20 -A 1"
         self.sh(f"LEASE_FILE={file} {client} udhcpc -i eth0 {patience} -s {script} -O staticroutes -O mtu")
         return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
@@ -106,11 +106,12 @@ class Machine:
         if gateway:
             self.sh(f"ip route add default via {gateway}")
 
-    def pings(self, address: str, wait: float = 1.0) -> bool:
+    def pings(self, address: str, wait: float = 20.0) -> bool:
+        """Whether a single question is answered within `wait` seconds."""
         command = f"ping -c 1 -W {wait} {address}"
         return self.inside(lambda: subprocess.run(command.split(), capture_output=True).returncode == 0)
 
-    def connects(self, address: str, port: int, timeout: float = 1.0) -> str | None:
+    def connects(self, address: str, port: int, timeout: float = 20.0) -> str | None:
         """What a TCP server there says, with what it saw of us; None when no connection comes about."""
 
         def connect() -> str | None:
@@ -143,7 +144,7 @@ class Machine:
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             listener.close()
-            thread.join(5)
+            thread.join(60)
 
     # ------------------------------------------------------------------------------------------------ raw packets
 
@@ -199,7 +200,7 @@ def _lease6(mac: str) -> str | None:
     identity = option(1, struct.pack("!HH", 3, 1) + mac_bytes(mac))
     asking = option(3, struct.pack("!III", 7, 0, 0))
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(2)
+        sock.settimeout(20)
         sock.bind(("::", 546))
         group = ("ff02::1:2", 547, 0, socket.if_nametoindex("eth0"))
         sock.sendto(b"\x01\x00\x00\x01" + identity + asking, group)

@@ -33,7 +33,13 @@ ENTER = """
 mkdir -p /run/netns && mount -t tmpfs none /run/netns && mount -t sysfs none /sys && ip link set lo up && exec "$@"
 """
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are for root")
+CASES_SECONDS = 1200
+"""For all of them; alone on a machine they take a minute or two."""
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are for root"),
+    pytest.mark.timeout(CASES_SECONDS + 60),
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ElementTree.E
         f"--rootdir={INSIDE}", f"--junitxml={report}", "-o", "addopts=", "-o", "junit_logging=system-out",
         *map(str, CASES), *(["-k", chosen] if chosen else []),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "AERIE_INSIDE": "1"})
+    env = {**os.environ, "AERIE_INSIDE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=CASES_SECONDS, env=env)
     if not report.exists():
         pytest.fail(f"the cases did not run:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
     print(done.stdout[-6000:])

@@ -11,6 +11,7 @@ import fcntl
 import http.server
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -186,8 +187,8 @@ def test_ipv6_by_advertisement(host: Host) -> None:
     cloud.router(network)
     guest = host.guest(port)
     assert_all_well(host.converge())
-    eventually("a global address", lambda: address in guest.sh("ip -6 addr show dev eth0 scope global"), 10)
-    assert eventually("a way out", lambda: "default via fe80" in guest.sh("ip -6 route"), 5)
+    eventually("a global address", lambda: address in guest.sh("ip -6 addr show dev eth0 scope global"))
+    assert eventually("a way out", lambda: "default via fe80" in guest.sh("ip -6 route"))
     assert guest.pings("fd00:1::1")
 
 
@@ -215,14 +216,14 @@ def set_rules(host: Host, guest: Guest, *rules: SecurityRule) -> None:
 def test_nothing_comes_in_without_a_rule(host: Host) -> None:
     first, second = pair(host)
     with second.serving(22):
-        assert not first.pings("10.1.0.11")
-        assert first.connects("10.1.0.11", 22) is None
+        assert not first.pings("10.1.0.11", 1)
+        assert first.connects("10.1.0.11", 22, 1) is None
         set_rules(host, second, PING)
         assert first.pings("10.1.0.11")
-        assert first.connects("10.1.0.11", 22) is None
+        assert first.connects("10.1.0.11", 22, 1) is None
         set_rules(host, second, SSH)
         assert first.connects("10.1.0.11", 22) == "g1 sees 10.1.0.10"
-        assert not first.pings("10.1.0.11")
+        assert not first.pings("10.1.0.11", 1)
 
 
 def test_nothing_goes_out_without_a_rule(host: Host) -> None:
@@ -230,13 +231,13 @@ def test_nothing_goes_out_without_a_rule(host: Host) -> None:
     assert first.pings("10.1.0.11")
     host.cloud.change("security_groups", first.port.security_groups[0], rules=())
     host.converge()
-    assert not first.pings("10.1.0.11")
+    assert not first.pings("10.1.0.11", 1)
 
 
 def test_a_removed_rule_ends_connections_it_let_in(host: Host) -> None:
     first, second = pair(host, SSH)
     listener = second.inside(lambda: socket.create_server(("", 22)))
-    with listener, first.inside(lambda: socket.create_connection(("10.1.0.11", 22), 2)) as client:
+    with listener, first.inside(lambda: socket.create_connection(("10.1.0.11", 22), 20)) as client:
         server, _ = listener.accept()
         client.sendall(b"before")
         assert server.recv(10) == b"before"
@@ -253,14 +254,14 @@ def test_members_of_a_remote_group_change_by_element(host: Host) -> None:
     friends = AddressSet("friends", ("10.1.0.99",))
     host.cloud.put("address_sets", "friends", friends)
     set_rules(host, second, SecurityRule("friends", "ingress", remote_set="friends"))
-    assert not first.pings("10.1.0.11")
+    assert not first.pings("10.1.0.11", 1)
     before = sh("iptables-save -t filter")
     host.cloud.put("address_sets", "friends", AddressSet("friends", ("10.1.0.99", "10.1.0.10")))
     host.converge()
     assert first.pings("10.1.0.11")
     host.cloud.put("address_sets", "friends", AddressSet("friends", ("10.1.0.99",)))
     host.converge()
-    assert not first.pings("10.1.0.11")
+    assert not first.pings("10.1.0.11", 1)
     without_counters = [line for line in before.splitlines() if line.startswith("-A")]
     assert [line for line in sh("iptables-save -t filter").splitlines() if line.startswith("-A")] == without_counters
 
@@ -349,14 +350,14 @@ def test_a_port_that_becomes_poison_keeps_its_old_filters(host: Host) -> None:
     assert report.ports[second.port.id].status == base.ERROR and report.ports[second.port.id].revision == 5
     assert first.pings("10.1.0.11")
     with second.serving(22):
-        assert first.connects("10.1.0.11", 22) is None, "still filtered"
+        assert first.connects("10.1.0.11", 22, 1) is None, "still filtered"
     # An agent that has just started knows no older filters: then the port is closed rather than open.
     host.restart()
     assert host.converge().ports[second.port.id].status == base.ERROR
     assert not first.pings("10.1.0.11", 0.5)
     host.cloud.put("ports", second.port.id, good)
     assert_all_well(host.converge())
-    eventually("the port to be open again", lambda: first.pings("10.1.0.11"))
+    eventually("the port to be open again", lambda: first.pings("10.1.0.11", 1))
 
 
 def test_connections_of_a_port_that_is_gone_are_forgotten(host: Host) -> None:
@@ -410,7 +411,7 @@ def test_a_guest_cannot_pretend(host: Host) -> None:
     with first.wire() as out, second.wire() as inside:
         for what, (frame, mark) in honest.items():
             out.send(frame)
-            assert inside.hears(mark, 2), f"{what} should pass"
+            assert inside.hears(mark, 20), f"{what} should pass"
         for what, (frame, mark) in frames(first).items():
             out.send(frame)
             assert not inside.hears(mark, 0.15), f"a guest can pretend to be {what}"
@@ -425,7 +426,7 @@ def test_without_port_security_it_can(host: Host) -> None:
             if what == "a VLAN":
                 continue
             out.send(frame)
-            assert inside.hears(mark, 2), f"{what} should pass: the test's own frames are good"
+            assert inside.hears(mark, 20), f"{what} should pass: the test's own frames are good"
 
 
 def test_allowed_address_pairs(host: Host) -> None:
@@ -447,7 +448,7 @@ def test_allowed_address_pairs(host: Host) -> None:
     with first.wire() as out, second.wire() as inside:
         for what, frame in passes.items():
             out.send(frame)
-            assert inside.hears(b"mark", 2), what
+            assert inside.hears(b"mark", 20), what
         for what, frame in fails.items():
             out.send(frame)
             assert not inside.hears(b"kram", 0.15), what
@@ -492,7 +493,7 @@ def test_the_way_out_hides_the_guest_and_a_floating_ip_lets_in(host: Host) -> No
         assert outside.pings("203.0.113.20")
         assert outside.connects("203.0.113.20", 22) == f"{guest.name} sees 203.0.113.1"
         assert guest.connects("203.0.113.1", 80) == f"{outside.name} sees 203.0.113.20"
-        assert outside.connects("203.0.113.20", 23) is None, "no rule lets this in"
+        assert outside.connects("203.0.113.20", 23, 1) is None, "no rule lets this in"
         # From the host's own bridge too, and to itself by its floating address.
         assert sh("ping -c 1 -W 1 203.0.113.20")
         assert guest.pings("203.0.113.20")
@@ -548,7 +549,7 @@ def test_new_addresses_are_announced(host: Host) -> None:
     host.cloud.floating(router, "203.0.113.20", "10.1.0.10")
     host.converge()
     mac = router.gateway.mac if router.gateway else ""
-    eventually("the neighbour to know", lambda: mac in outside.sh("ip neigh show 203.0.113.20"), 2)
+    eventually("the neighbour to know", lambda: mac in outside.sh("ip neigh show 203.0.113.20"))
 
 
 def test_two_networks_of_a_router_extra_routes_and_forwarded_ports(host: Host) -> None:
@@ -740,11 +741,15 @@ def test_a_restart_touches_nothing_that_is_right(host: Host) -> None:
 
     with outside.serving(80):
         guest.connects("203.0.113.1", 80)
+    before = picture()
     time.sleep(1.2)  # the kernel tells of a bridge's operational state up to a second late
-    before, counted = picture(), {tool: counters(tool) for tool in ("iptables-save", "ip6tables-save")}
+    while before != (now := picture()):
+        before = now
+        time.sleep(1.2)
+    counted = {tool: counters(tool) for tool in ("iptables-save", "ip6tables-save")}
     with subprocess.Popen(["ip", "monitor", "link", "address", "route"], stdout=subprocess.PIPE, text=True) as monitor:
         ping = subprocess.Popen(
-            ["ip", "netns", "exec", outside.name, "ping", "-i", "0.02", "-q", "203.0.113.20"],
+            ["ip", "netns", "exec", outside.name, "ping", "-i", "0.02", "203.0.113.20"],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         time.sleep(0.3)
@@ -756,10 +761,13 @@ def test_a_restart_touches_nothing_that_is_right(host: Host) -> None:
         assert_all_well(host.converge(resync=True))
         time.sleep(0.2)
         ping.send_signal(signal.SIGINT)
-        summary = ping.communicate(timeout=10)[0]
+        said = ping.communicate(timeout=60)[0]
         monitor.terminate()
-        heard = monitor.communicate(timeout=10)[0]
-    assert " 0% packet loss" in summary, summary
+        heard = monitor.communicate(timeout=60)[0]
+    answered = {int(number) for number in re.findall(r"bytes from .* icmp_seq=(\d+) ", said)}
+    sent = int(re.findall(r"(\d+) packets transmitted", said)[0])
+    missing = sorted(set(range(1, sent)) - answered)  # the last may have been under way
+    assert sent > 10 and not missing, said
     assert heard == "", "a device, address or route was touched"
     assert picture() == before
     for tool, packets in counted.items():
@@ -815,7 +823,7 @@ def test_what_is_no_longer_wanted_goes_at_once_and_after_a_restart(host: Host) -
         observed = host.driver.observe()
         assert not any(dataclasses.asdict(observed).values()), observed
         assert not list(Path("/run/netns").glob("q*"))
-        eventually("its processes to end", lambda pids=pids: not any(alive(pid) for pid in pids), 2)
+        eventually("its processes to end", lambda pids=pids: not any(alive(pid) for pid in pids))
         assert sh("ip -o link | wc -l") == before[0]
         host.cloud = cloud
     host.driver.cleanup()
@@ -841,7 +849,7 @@ def test_kill_9_of_the_agent_harms_nothing(host: Host, tmp_path: Path) -> None:
     assert_all_well(report)
     pid = dnsmasq_pid(host, network)
     os.killpg(agent.pid, signal.SIGKILL)
-    agent.wait(5)
+    agent.wait(60)
     assert guest.lease(tmp_path)["ip"] == "10.1.0.10"
     started = process_start(pid)
     assert_all_well(host.converge())
@@ -867,7 +875,7 @@ def test_a_tap_is_there_before_the_guest_and_carries_its_frames(host: Host) -> N
         eventually("the carrier", lambda: "LOWER_UP" in sh(f"ip link show {port.device}"))
         with guest.wire() as wire:
             os.write(descriptor, udp4(port.mac, "10.1.0.10", "10.1.0.255", (9, 9), b"from the tap"))
-            assert wire.hears(b"from the tap", 2)
+            assert wire.hears(b"from the tap", 20)
     finally:
         os.close(descriptor)
     cloud.change("ports", port.id, admin_state_up=False)
@@ -914,10 +922,10 @@ def test_guests_of_two_hosts_meet_in_a_tunnel(host: Host, tmp_path: Path) -> Non
         ) as capture:
             assert capture.stderr
             eventually("tcpdump", lambda: "listening" in capture.stderr.readline())
-            assert guest.pings("10.1.0.20", 3)
+            assert guest.pings("10.1.0.20")
             time.sleep(0.2)
             capture.terminate()
-            crossed = capture.communicate(timeout=5)[0]
+            crossed = capture.communicate(timeout=60)[0]
         assert "ICMP echo request" in crossed
         assert "ARP" not in crossed, "ARP is to be answered from what is known"
         # A second look changes nothing; a remote port that goes takes its entries with it.
@@ -927,11 +935,17 @@ def test_guests_of_two_hosts_meet_in_a_tunnel(host: Host, tmp_path: Path) -> Non
         assert remote.mac not in sh("bridge fdb show") and "10.1.0.20" not in sh("ip neigh show nud permanent")
     finally:
         second.terminate()
-        second.wait(5)
+        second.wait(60)
         sh("ip link del under; ip netns del peer")
 
 
-def test_a_new_port_is_wired_in_a_tenth_of_a_second(host: Host) -> None:
+def processor_time() -> float:
+    """What this process and the commands it has run have used: what else the machine does is not measured."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def test_a_new_port_is_wired_with_a_tenth_of_a_second_of_work(host: Host) -> None:
     cloud = host.cloud
     network = cloud.network()
     cloud.dhcp(network, "10.1.0.2")
@@ -942,8 +956,8 @@ def test_a_new_port_is_wired_in_a_tenth_of_a_second(host: Host) -> None:
     took = []
     for number in range(100, 110):
         cloud.port(network, f"10.1.0.{number}", group)
-        started = time.monotonic()
+        started = processor_time()
         assert_all_well(host.converge())
-        took.append(time.monotonic() - started)
-    print("wired in ms:", [round(1000 * seconds) for seconds in took])
-    assert sorted(took)[len(took) // 2] < 0.3  # a busy machine's allowance; alone it takes about 50 ms
+        took.append(processor_time() - started)
+    print("milliseconds of the processor:", [round(1000 * seconds) for seconds in took])
+    assert sorted(took)[len(took) // 2] < 0.1
