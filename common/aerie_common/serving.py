@@ -178,10 +178,11 @@ class _Connection:
         self.socket.shutdown(socket.SHUT_WR)
 
     def _absorb(self) -> bool:
-        """Read and drop what is there. False at the end of it."""
+        """Read and drop what is there. False at the end of it, and of the time for it: who never stops sending is never
+        found late by the watch, which sees only those that wait."""
         try:
             for _ in range(MORSELS):
-                if self.late or not self.socket.recv(1 << 16):
+                if self.late or time.monotonic() >= self.deadline or not self.socket.recv(1 << 16):
                     return False
         except BlockingIOError:
             pass
