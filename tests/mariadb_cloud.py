@@ -15,12 +15,17 @@ from typing import Any
 
 import aerie_common  # noqa: F401  (before any Oslo library, see there)
 from aerie_common import config, log, service
+from aerie_common import db as database_access
 from aerie_common.cmd import db, samples
 from aerie_common.cmd.all_in_one import AllInOne
+
+SILENCE_SECONDS = 8
+"""How long this cloud waits for its database to answer: tests that silence it wait for that."""
 
 
 def main(state: Path, urls: dict[str, str]) -> None:
     """Run until told to end."""
+    database_access.SILENCE_SECONDS = SILENCE_SECONDS
     state.mkdir(parents=True, exist_ok=True)
     log.setup(config.load(config.new(), [], {(None, "log_file"): str(state / "all-in-one.log")}), "cloud")
     options: dict[str, dict[tuple[str | None, str], Any]] = {}

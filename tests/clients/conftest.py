@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from aerie_common import service
 from commandline import OpenStack, Session
 from plain_http import Cloud
+from servers import MariaDB
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +39,32 @@ def clouds_yaml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         except subprocess.TimeoutExpired:
             process.kill()
         output.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb_clouds_yaml(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The same of a cloud on MariaDB, for what that database alone can do."""
+    state = tmp_path_factory.mktemp("on-mariadb")
+    names = {d.name: mariadb.create_database() for spec in service.services().values() for d in spec.databases}
+    urls = json.dumps({name: mariadb.url(database) for name, database in names.items()})
+    program = str(Path(__file__).parent.parent / "mariadb_cloud.py")
+    with (state / "output").open("w") as output:
+        process = subprocess.Popen([sys.executable, program, str(state), urls], stdout=output, stderr=output)
+    try:
+        end = time.monotonic() + 120
+        while not (state / "clouds.yaml").exists():
+            assert process.poll() is None and time.monotonic() < end, _tail(state)
+            time.sleep(0.1)
+        yield state / "clouds.yaml"
+        assert process.poll() is None, _tail(state)
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        for name in names.values():
+            mariadb.drop_database(name)
 
 
 def _tail(state: Path) -> str:

@@ -10,10 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,10 +18,8 @@ import pytest
 import requests
 import yaml
 
-from aerie_common import service
 from aerie_common.operations import Operation
 from fuzz import Maker
-from servers import MariaDB
 
 SERVICES = ("identity", "image", "compute", "network", "dns")
 ROUNDS = int(os.environ.get("FUZZ_ROUNDS", 6))
@@ -62,28 +56,8 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def target(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    state = tmp_path_factory.mktemp("fuzzed")
-    names = {d.name: mariadb.create_database() for spec in service.services().values() for d in spec.databases}
-    urls = json.dumps({name: mariadb.url(database) for name, database in names.items()})
-    program = str(Path(__file__).parent.parent / "mariadb_cloud.py")
-    with (state / "output").open("w") as output:
-        process = subprocess.Popen([sys.executable, program, str(state), urls], stdout=output, stderr=output)
-    try:
-        end = time.monotonic() + 120
-        while not (state / "clouds.yaml").exists():
-            assert process.poll() is None and time.monotonic() < end, (state / "output").read_text()[-3000:]
-            time.sleep(0.1)
-        yield Target(state)
-        assert process.poll() is None, (state / "output").read_text()[-3000:]
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        for name in names.values():
-            mariadb.drop_database(name)
+def target(mariadb_clouds_yaml: Path) -> Target:
+    return Target(mariadb_clouds_yaml.parent)
 
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIZk6M0cJ2yQ8N1Y5fEo0pOQ9c1n3F0XbS0pXbE6Z1dW fuzz"

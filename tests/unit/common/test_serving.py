@@ -254,6 +254,18 @@ def test_a_refused_upload_that_does_not_end(server: HttpServer, monkeypatch: pyt
     assert (found, closed) == ([200], True)
 
 
+def test_a_refused_client_that_never_stops_sending(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has had its answer, and is not listened to for ever."""
+    monkeypatch.setattr(serving, "LEAVE", 0.5)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as s:
+        s.sendall(b"nonsense\r\n\r\n")
+        assert http_corpus.statuses(s.recv(1000)) == [400]
+        end = time.monotonic() + 30
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < end:
+                s.sendall(b"x" * 10_000)
+
+
 def test_idle_connections_end_in_time(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "IDLE", 0.5)
     found, _, closed = http_corpus.exchange(server.port, http_corpus.get(), 2)
