@@ -15,7 +15,7 @@ import pytest
 from aerie_common import service
 from commandline import OpenStack, Session
 from plain_http import Cloud
-from servers import MariaDB
+from servers import MariaDB, die_with_parent
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +24,9 @@ def clouds_yaml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     state = tmp_path_factory.mktemp("all-in-one")
     command = [str(Path(sys.executable).with_name("aerie")), "all-in-one", "--any-port", "--state-dir", str(state)]
     output = (state / "output").open("w")
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not (state / "clouds.yaml").exists():
             assert process.poll() is None and time.monotonic() < end, _tail(state)
             time.sleep(0.1)
@@ -49,9 +49,11 @@ def mariadb_clouds_yaml(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFacto
     urls = json.dumps({name: mariadb.url(database) for name, database in names.items()})
     program = str(Path(__file__).parent.parent / "mariadb_cloud.py")
     with (state / "output").open("w") as output:
-        process = subprocess.Popen([sys.executable, program, str(state), urls], stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, program, str(state), urls], stdout=output, stderr=output, preexec_fn=die_with_parent
+        )
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not (state / "clouds.yaml").exists():
             assert process.poll() is None and time.monotonic() < end, _tail(state)
             time.sleep(0.1)
