@@ -18,6 +18,7 @@ from aerie_image.db.images import Image, Viewer
 from aerie_image.logic import limits
 from aerie_image.logic.limits import Limits
 from aerie_image.schemas.images import BASE, MAX_NAME, READ_ONLY, RESERVED, RESERVED_PREFIX
+from aerie_image.stores import naming
 from aerie_image.stores.base import Store
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def forget(store: Store, location: str) -> None:
     try:
         store.delete(location)
     except OSError as e:
-        LOG.warning("%s stays until the reconciler removes it: %s", location, e)
+        LOG.warning("%s stays until the reconciler removes it: %s", naming.without_secrets(location), e)
 
 
 @retried

@@ -21,6 +21,7 @@ from aerie_image.logic import images, imports, limits
 from aerie_image.logic.content import HASH_ALGORITHM
 from aerie_image.remote import RefusedUrl
 from aerie_image.schemas.locations import DIGITS
+from aerie_image.stores import naming
 
 if TYPE_CHECKING:
     from aerie_image.container import ImageService
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 @retried
 def list_(svc: ImageService, ctx: Context, image_id: str) -> dict[str, str]:
-    """store -> location."""
+    """store -> location, without secrets."""
     with svc.db.read() as conn:
-        return dict(images.visible(conn, ctx, image_id).locations)
+        found = images.visible(conn, ctx, image_id).locations
+    return {store: naming.without_secrets(location) for store, location in found.items()}
 
 
 def _store_of(svc: ImageService, ctx: Context, url: str) -> str:

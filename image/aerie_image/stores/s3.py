@@ -3,7 +3,8 @@
 
 Small data goes in one request, larger data in parts, several at a time: what an upload holds in memory is the larger of
 `s3_store_large_object_size` and `s3_store_large_object_chunk_size` times `s3_store_thread_pools` + 2. An object
-appears when it is complete. Locations (`s3://bucket/key`) hold no secrets; one with `?uploadId=` means parts
+appears when it is complete. Locations (`s3://bucket/key`) hold no secrets, and those in
+Glance's form are read as well; one with `?uploadId=` means parts
 that have not become an object.
 """
 
@@ -181,6 +182,7 @@ class S3Store(Store):
                 raise ValueError(f"[{name}] {needed} has to be set")
         self.name, self._options = name, options
         self._bucket: str = options.s3_store_bucket
+        self._host: str = options.s3_store_host.rpartition("://")[2].rstrip("/")
         self.single_size: int = options.s3_store_large_object_size * MIB
         self.part_size: int = options.s3_store_large_object_chunk_size * MIB
         self.threads: int = options.s3_store_thread_pools
@@ -229,9 +231,15 @@ class S3Store(Store):
 
     def _key(self, location: str) -> tuple[str, str | None]:
         """The key, and the upload when it is no object yet."""
+        elsewhere = naming.in_glance(location, "s3")
+        if elsewhere is not None:
+            host, bucket, key = elsewhere
+            if (host, bucket) != (self._host, self._bucket):
+                raise FileNotFoundError(f"{naming.without_secrets(location)} is not of this store")
+            return key, None
         parts = urlsplit(location)
         if parts.scheme != "s3" or parts.netloc != self._bucket:
-            raise FileNotFoundError(f"{location} is not of this store")
+            raise FileNotFoundError(f"{naming.without_secrets(location)} is not of this store")
         upload = unquote(parts.query.removeprefix("uploadId=")) if parts.query else None
         return unquote(parts.path.lstrip("/")), upload
 

@@ -395,9 +395,16 @@ class SwiftStore(Store):
         return f"swift://{quote(self._options.swift_store_container)}/{quote(name)}"
 
     def _name(self, location: str) -> str:
+        elsewhere = naming.in_glance(location, "swift")
+        if elsewhere is not None:
+            host, container, name = elsewhere
+            ours = urlsplit(self._options.swift_store_auth_address).netloc
+            if host not in ("", ours) or container != self._options.swift_store_container:
+                raise FileNotFoundError(f"{naming.without_secrets(location)} is not of this store")
+            return name
         parts = urlsplit(location)
         if parts.scheme != "swift" or unquote(parts.netloc) != self._options.swift_store_container:
-            raise FileNotFoundError(f"{location} is not of this store")
+            raise FileNotFoundError(f"{naming.without_secrets(location)} is not of this store")
         return unquote(parts.path.lstrip("/"))
 
     def create(self, image_id: str, size: int | None = None) -> SwiftWriter:

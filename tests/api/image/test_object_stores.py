@@ -449,3 +449,44 @@ def test_one_of_two_uploads_wins(api: Api, member: Caller) -> None:
     go.set()
     first.join()
     SMALL.check(api, member, image_id)
+
+
+GLANCE = {
+    "s3": ("s3://key:se/cr+et@{host}/{place}/{name}", "s3+http://key:secret@{host}/{place}/{name}"),
+    "swift": (
+        "swift+http://project%3Auser:secret@{host}/auth/v1.0/{place}/{name}",
+        "swift+https://project%3Auser:secret@{host}/v3/{place}/{name}",
+        "swift+config://ref1/{place}/{name}",
+    ),
+}
+
+
+def test_locations_as_glance_wrote_them(
+    api: Api, member: Caller, swift: Swift, kind: str, place: str, left: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Data is where Glance's database says, read with our own credentials; nobody is told those in the location."""
+    for form in GLANCE[kind]:
+        image_id = make(api, member)
+        upload(api, member, image_id, SMALL.data)
+        name = locations(api, image_id)["far"].rpartition("/")[2]
+        url = form.format(host=swift.url.removeprefix("http://"), place=place, name=name)
+        move(api, image_id, url)
+        SMALL.check(api, member, image_id)
+        service = api.caller("service")
+        shown = api.call("GET", f"/v2/images/{image_id}/locations", by=service, expect=200).text
+        assert f"{place}/{name}" in shown and "cret" not in shown
+        for wrong in (url.replace(place, "elsewhere"), url.replace("127.0.0.1", "127.0.0.9")):
+            if wrong != url:
+                move(api, image_id, wrong)
+                reply = api.call("GET", f"/v2/images/{image_id}/file", by=member, expect=410)
+                assert "cret" not in reply.text
+        move(api, image_id, url)
+        api.call("DELETE", f"/v2/images/{image_id}", by=member, expect=204)
+        assert left() == []
+    assert "is not of this store" in caplog.text and "cret@" not in caplog.text
+
+
+def move(api: Api, image_id: str, url: str) -> None:
+    with api.svc.db.write() as conn:
+        found = db.images.get(conn, image_id)
+        assert found is not None and db.images.change(conn, found, {"locations": {"far": url}})
