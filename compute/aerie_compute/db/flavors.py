@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
 
-from aerie_common.db import paginate, utcnow
+from aerie_common.db import fetch, paginate, utcnow
 from aerie_compute.db.servers import matches
 from aerie_compute.db.tables import FLAVOR_PROJECTS, FLAVORS
 
@@ -53,7 +54,7 @@ SORT_COLUMNS: dict[str, sa.Column[Any]] = {
 }  # fmt: skip
 
 
-def _visible(project_id: str | None) -> sa.ColumnElement[bool]:
+def _visible(project_id: str | sa.BindParameter[str]) -> sa.ColumnElement[bool]:
     mine = sa.select(FLAVOR_PROJECTS.c.flavor_id).where(FLAVOR_PROJECTS.c.project_id == project_id)
     return sa.or_(FLAVORS.c.is_public == sa.true(), FLAVORS.c.id.in_(mine))
 
@@ -83,6 +84,9 @@ def list_(
 
     name: a regular expression.
     """
+    if (min_disk, min_ram, name, marker) == (None,) * 4:
+        query = _first_page(visible_to is not None, is_public, tuple(sort), limit)
+        return [Flavor(*row) for row in fetch(conn, query, {"project": visible_to} if visible_to is not None else {})]
     query = _SELECT
     if visible_to is not None:
         query = query.where(_visible(visible_to))
@@ -94,9 +98,25 @@ def list_(
         query = query.where(FLAVORS.c.memory_mb >= min_ram)
     if name is not None:
         query = query.where(matches(FLAVORS.c.name, name))
+    return [Flavor(*row) for row in conn.execute(paginate(query, sort=_order(sort), marker=marker, limit=limit))]
+
+
+def _order(sort: Sequence[tuple[str, str]]) -> list[tuple[sa.Column[Any], str]]:
     order = [(SORT_COLUMNS[key], direction) for key, direction in sort] or [(FLAVORS.c.flavorid, "asc")]
-    order.append((FLAVORS.c.id, "asc"))
-    return [Flavor(*row) for row in conn.execute(paginate(query, sort=order, marker=marker, limit=limit))]
+    return [*order, (FLAVORS.c.id, "asc")]
+
+
+@functools.lru_cache(64)
+def _first_page(
+    restricted: bool, is_public: bool | None, sort: tuple[tuple[str, str], ...], limit: int | None
+) -> sa.Select[Any]:
+    """Kept, since building a query costs more than running it. restricted: to what the parameter `project` may use."""
+    query = _SELECT
+    if restricted:
+        query = query.where(_visible(sa.bindparam("project", type_=FLAVOR_PROJECTS.c.project_id.type)))
+    if is_public is not None:
+        query = query.where(FLAVORS.c.is_public == is_public)
+    return paginate(query, sort=_order(sort), limit=limit)
 
 
 def taken(conn: sa.Connection, *, flavorid: str, name: str) -> str | None:
