@@ -161,7 +161,7 @@ class Fuzzer:
     def _send(
         self, op: Operation, path: str, body: bytes | None, headers: dict[str, str], who: str
     ) -> requests.Response:
-        told = {"X-Auth-Token": self.target.tokens[who], **headers}
+        told = {"X-Auth-Token": self.target.tokens[who], "Accept": "application/json", **headers}
         if body is not None:
             told["Content-Type"] = sorted(op.content_types)[0]
         url = self.target.hosts[self.name] + path
