@@ -70,6 +70,7 @@ class Context:
             "tenant_id": self.project_id,
             "project_domain_id": self.project_domain_id,
             "domain_id": self.domain_id,
+            "domain_scoped": self.domain_id is not None,
             "system_scope": self.system_scope,
             "roles": list(self.roles),
             "service_roles": list(self.service_roles),

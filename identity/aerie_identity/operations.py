@@ -77,11 +77,12 @@ def _grants() -> Iterator[Operation]:
             suffix = f"_for_{actor.split('/')[0][:-1]}" if wide else ""
             one = f"{base}/{actor}/{_ROLE_PATH}{tail}"
             write = rules.ADMIN if wide else rules.GRANT
-            read = rules.SYSTEM_READER if wide else rules.LIST_GRANTS
+            read = rules.CLOUD_READER if wide else rules.LIST_GRANTS
+            look = rules.CLOUD_READER if wide else rules.CHECK_GRANT
             policy = f"identity:{{}}_{name}{suffix}"
             common: dict[str, Any] = {"check": "handler", "status": 204}
             yield Operation("PUT", one, grants.create, policy.format("create"), write, **common)
-            yield Operation("GET", one, grants.check, policy.format("check"), read, **common)
+            yield Operation("GET", one, grants.check, policy.format("check"), look, **common)
             yield Operation("DELETE", one, grants.delete, policy.format("revoke"), write, **common)
             plural = f"identity:list_{name}s{suffix}"
             yield Operation("GET", f"{base}/{actor}/roles{tail}", grants.list_, plural, read, check="handler")
@@ -93,18 +94,19 @@ def _domain_config() -> Iterator[Operation]:
     for tail in ("", "/{group}", "/{group}/{option}"):
         path = f"/v3/domains/{{domain_id}}/config{tail}"
         default = f"/v3/domains/config{tail}/default"
-        yield Operation("GET", path, domain_config.show, "identity:get_domain_config", rules.SYSTEM_READER)
+        yield Operation("GET", path, domain_config.show, "identity:get_domain_config", rules.CLOUD_READER,
+                        check="handler")
         yield Operation("PATCH", path, domain_config.update, "identity:update_domain_config", rules.ADMIN, request=body)
         yield Operation("DELETE", path, domain_config.delete, "identity:delete_domain_config", rules.ADMIN, status=204)
         yield Operation("GET", default, domain_config.default, "identity:get_domain_config_default",
-              rules.SYSTEM_READER)
+              rules.CLOUD_READER)
     path = "/v3/domains/{domain_id}/config"
     yield Operation("PUT", path, domain_config.replace, "identity:create_domain_config", rules.ADMIN, request=body)
 
 
 def _endpoint_filters() -> Iterator[Operation]:
     """OS-EP-FILTER: endpoints and endpoint groups of projects. All of it is the administrator's."""
-    base, read, write = "/v3/OS-EP-FILTER", rules.SYSTEM_READER, rules.ADMIN
+    base, read, write = "/v3/OS-EP-FILTER", rules.CLOUD_READER, rules.ADMIN
     one = f"{base}/projects/{{project_id}}/endpoints/{{endpoint_id}}"
     group = f"{base}/endpoint_groups/{{endpoint_group_id}}"
     f = endpoint_filters
@@ -138,7 +140,7 @@ def _endpoint_filters() -> Iterator[Operation]:
 
 def _federation() -> Iterator[Operation]:
     """OS-FEDERATION: who else may say who somebody is, and logins by them."""
-    base, read, write = "/v3/OS-FEDERATION", rules.SYSTEM_READER, rules.ADMIN
+    base, read, write = "/v3/OS-FEDERATION", rules.CLOUD_READER, rules.ADMIN
     nouns = (
         ("identity_providers", "{idp_id}", identity_providers, IDENTITY_PROVIDER),
         ("mappings", "{mapping_id}", mappings, MAPPING),
@@ -176,7 +178,7 @@ def _federation() -> Iterator[Operation]:
 def _policy_associations() -> Iterator[Operation]:
     """OS-ENDPOINT-POLICY: {endpoint, service, service in a region} of policy documents. The administrator's."""
     base = "/v3/policies/{policy_id}/OS-ENDPOINT-POLICY"
-    read, write = rules.SYSTEM_READER, rules.ADMIN
+    read, write = rules.CLOUD_READER, rules.ADMIN
     f = policy_associations
     for tail, name in (
         ("endpoints/{endpoint_id}", "endpoint"),
@@ -221,7 +223,7 @@ TABLE = Table("identity", [
     Operation("GET", "/v3/domains/{domain_id}", domains.show, "identity:get_domain",
               f"{rules.DOMAIN_READER} or project_domain_id:%(project_domain_id)s", check="handler", reply=DOMAIN),
     Operation("PATCH", "/v3/domains/{domain_id}", domains.update, "identity:update_domain", rules.ADMIN,
-              request=DOMAIN, verb="update", reply=DOMAIN),
+              request=DOMAIN, verb="update", reply=DOMAIN, check="handler"),
     Operation("DELETE", "/v3/domains/{domain_id}", domains.delete, "identity:delete_domain", rules.ADMIN, status=204),
 
     # projects
@@ -292,24 +294,25 @@ TABLE = Table("identity", [
 
     # roles
     Operation("POST", "/v3/roles", roles.create, "identity:create_role", rules.ADMIN,
-              request=ROLE, verb="create", reply=ROLE, status=201),
+              request=ROLE, verb="create", reply=ROLE, status=201, check="handler"),
     Operation("GET", "/v3/roles", roles.list_, "identity:list_roles",
-              f"{rules.SERVICE_OR_READER} or role:manager or rule:domain_reader", filters=ROLE, reply=ROLE),
+              rules.LIST_ROLES, filters=ROLE, reply=ROLE, check="handler"),
     Operation("GET", "/v3/roles/{role_id}", roles.show, "identity:get_role",
-              f"{rules.SERVICE_OR_READER} or role:manager or rule:domain_reader", reply=ROLE),
+              rules.GET_ROLE, reply=ROLE, check="handler"),
     Operation("PATCH", "/v3/roles/{role_id}", roles.update, "identity:update_role", rules.ADMIN,
-              request=ROLE, verb="update", reply=ROLE),
-    Operation("DELETE", "/v3/roles/{role_id}", roles.delete, "identity:delete_role", rules.ADMIN, status=204),
+              request=ROLE, verb="update", reply=ROLE, check="handler"),
+    Operation("DELETE", "/v3/roles/{role_id}", roles.delete, "identity:delete_role", rules.ADMIN,
+              check="handler", status=204),
     Operation("GET", "/v3/role_inferences", roles.list_inferences, "identity:list_role_inference_rules",
-              rules.SYSTEM_READER),
+              rules.CLOUD_READER),
     Operation("GET", "/v3/roles/{prior_role_id}/implies", roles.list_implied, "identity:list_implied_roles",
-              rules.SYSTEM_READER),
+              rules.CLOUD_READER),
     Operation("PUT", "/v3/roles/{prior_role_id}/implies/{implied_role_id}", roles.imply, "identity:create_implied_role",
               rules.ADMIN, status=201),
     Operation("GET", "/v3/roles/{prior_role_id}/implies/{implied_role_id}", roles.show_implied,
-              "identity:get_implied_role", rules.SYSTEM_READER),
+              "identity:get_implied_role", rules.CLOUD_READER),
     Operation("HEAD", "/v3/roles/{prior_role_id}/implies/{implied_role_id}", roles.check_implied,
-              "identity:check_implied_role", rules.SYSTEM_READER, status=204),
+              "identity:check_implied_role", rules.CLOUD_READER, status=204),
     Operation("DELETE", "/v3/roles/{prior_role_id}/implies/{implied_role_id}", roles.unimply,
               "identity:delete_implied_role", rules.ADMIN, status=204),
 
@@ -372,33 +375,33 @@ TABLE = Table("identity", [
               application_credentials.delete, "identity:delete_application_credential", rules.SELF_OR_ADMIN,
               check="handler", status=204),
     Operation("GET", "/v3/users/{user_id}/access_rules", application_credentials.list_rules,
-              "identity:list_access_rules", rules.SELF_OR_READER, filters=ACCESS_RULE, reply=ACCESS_RULE,
+              "identity:list_access_rules", rules.SELF_OR_SYSTEM_READER, filters=ACCESS_RULE, reply=ACCESS_RULE,
               check="handler"),
     Operation("GET", "/v3/users/{user_id}/access_rules/{access_rule_id}", application_credentials.show_rule,
-              "identity:get_access_rule", rules.SELF_OR_READER, reply=ACCESS_RULE, check="handler"),
+              "identity:get_access_rule", rules.SELF_OR_SYSTEM_READER, reply=ACCESS_RULE, check="handler"),
     Operation("DELETE", "/v3/users/{user_id}/access_rules/{access_rule_id}", application_credentials.delete_rule,
-              "identity:delete_access_rule", rules.SELF_OR_ADMIN, check="handler", status=204),
+              "identity:delete_access_rule", rules.SELF_OR_SYSTEM_ADMIN, check="handler", status=204),
 
     # credentials
-    Operation("POST", "/v3/credentials", credentials.create, "identity:create_credential", rules.SELF_OR_ADMIN,
+    Operation("POST", "/v3/credentials", credentials.create, "identity:create_credential", rules.CREDENTIAL_OWNER,
               request=CREDENTIAL, verb="create", reply=CREDENTIAL, status=201, check="handler"),
     Operation("GET", "/v3/credentials", credentials.list_, "identity:list_credentials", rules.ANYBODY,
               filters=CREDENTIAL, reply=CREDENTIAL),
     Operation("GET", "/v3/credentials/{credential_id}", credentials.show, "identity:get_credential",
-              rules.SELF_OR_READER, reply=CREDENTIAL, check="handler"),
+              rules.CREDENTIAL_READER, reply=CREDENTIAL, check="handler"),
     Operation("PATCH", "/v3/credentials/{credential_id}", credentials.update, "identity:update_credential",
-              rules.SELF_OR_ADMIN, request=CREDENTIAL, verb="update", reply=CREDENTIAL, check="handler"),
+              rules.CREDENTIAL_OWNER, request=CREDENTIAL, verb="update", reply=CREDENTIAL, check="handler"),
     Operation("DELETE", "/v3/credentials/{credential_id}", credentials.delete, "identity:delete_credential",
-              rules.SELF_OR_ADMIN, check="handler", status=204),
+              rules.CREDENTIAL_OWNER, check="handler", status=204),
     Operation("POST", "/v3/users/{user_id}/credentials/OS-EC2", credentials.create_ec2,
               "identity:ec2_create_credential",
-              rules.SELF_OR_ADMIN, request=EC2_CREATE, check="handler", status=201),
+              rules.EC2_OWNER, request=EC2_CREATE, check="handler", status=201),
     Operation("GET", "/v3/users/{user_id}/credentials/OS-EC2", credentials.list_ec2, "identity:ec2_list_credentials",
-              rules.SELF_OR_READER, check="handler"),
+              rules.EC2_READER, check="handler"),
     Operation("GET", "/v3/users/{user_id}/credentials/OS-EC2/{access}", credentials.show_ec2,
-              "identity:ec2_get_credential", rules.SELF_OR_READER, check="handler"),
+              "identity:ec2_get_credential", rules.EC2_READER, check="handler"),
     Operation("DELETE", "/v3/users/{user_id}/credentials/OS-EC2/{access}", credentials.delete_ec2,
-              "identity:ec2_delete_credential", rules.SELF_OR_ADMIN, check="handler", status=204),
+              "identity:ec2_delete_credential", rules.EC2_OWNER, check="handler", status=204),
     Operation("POST", "/v3/ec2tokens", credentials.ec2_token, "identity:ec2_token", "rule:service", request=EC2_TOKEN),
     Operation("POST", "/v3/s3tokens", credentials.s3_token, "identity:s3_token", "rule:service", request=EC2_TOKEN),
 
@@ -410,7 +413,7 @@ TABLE = Table("identity", [
     Operation("GET", "/v3/OS-TRUST/trusts/{trust_id}", trusts.show, "identity:get_trust", rules.TRUST_PARTY,
               reply=TRUST, check="handler"),
     Operation("DELETE", "/v3/OS-TRUST/trusts/{trust_id}", trusts.delete, "identity:delete_trust",
-              "rule:admin or rule:trustor", check="handler", status=204),
+              f"{rules.ADMIN} or rule:trustor", check="handler", status=204),
     Operation("GET", "/v3/OS-TRUST/trusts/{trust_id}/roles", trusts.list_roles, "identity:list_roles_for_trust",
               rules.TRUST_PARTY, check="handler"),
     Operation("GET", "/v3/OS-TRUST/trusts/{trust_id}/roles/{role_id}", trusts.show_role, "identity:get_role_for_trust",
@@ -437,7 +440,7 @@ TABLE = Table("identity", [
     Operation("GET", "/v3/limits", limits.list_, "identity:list_limits", rules.ANYBODY, filters=LIMIT,
               extra_filters=frozenset({"domain_id"}), reply=LIMIT),
     Operation("GET", "/v3/limits/{limit_id}", limits.show, "identity:get_limit",
-              f"{rules.OWN_PROJECT_OR_READER} or domain_id:%(domain_id)s", reply=LIMIT, check="handler"),
+              rules.LIMIT_READER, reply=LIMIT, check="handler"),
     Operation("PATCH", "/v3/limits/{limit_id}", limits.update, "identity:update_limit", rules.ADMIN,
               request=LIMIT, verb="update", reply=LIMIT),
     Operation("DELETE", "/v3/limits/{limit_id}", limits.delete, "identity:delete_limit", rules.ADMIN, status=204),
@@ -445,9 +448,9 @@ TABLE = Table("identity", [
     # policy documents and OAuth consumers
     Operation("POST", "/v3/policies", policies.create, "identity:create_policy", rules.ADMIN,
               request=POLICY, verb="create", reply=POLICY, status=201),
-    Operation("GET", "/v3/policies", policies.list_, "identity:list_policies", rules.SYSTEM_READER,
+    Operation("GET", "/v3/policies", policies.list_, "identity:list_policies", rules.CLOUD_READER,
               filters=POLICY, reply=POLICY),
-    Operation("GET", "/v3/policies/{policy_id}", policies.show, "identity:get_policy", rules.SYSTEM_READER,
+    Operation("GET", "/v3/policies/{policy_id}", policies.show, "identity:get_policy", rules.CLOUD_READER,
               reply=POLICY),
     Operation("PATCH", "/v3/policies/{policy_id}", policies.update, "identity:update_policy", rules.ADMIN,
               request=POLICY, verb="update", reply=POLICY),
@@ -455,10 +458,10 @@ TABLE = Table("identity", [
     *_policy_associations(),
     Operation("POST", "/v3/OS-OAUTH1/consumers", policies.create_consumer, "identity:create_consumer", rules.ADMIN,
               request=CONSUMER, verb="create", reply=CONSUMER, status=201),
-    Operation("GET", "/v3/OS-OAUTH1/consumers", policies.list_consumers, "identity:list_consumers", rules.SYSTEM_READER,
+    Operation("GET", "/v3/OS-OAUTH1/consumers", policies.list_consumers, "identity:list_consumers", rules.CLOUD_READER,
               filters=CONSUMER, reply=CONSUMER),
     Operation("GET", "/v3/OS-OAUTH1/consumers/{consumer_id}", policies.show_consumer, "identity:get_consumer",
-              rules.SYSTEM_READER, reply=CONSUMER),
+              rules.CLOUD_READER, reply=CONSUMER),
     Operation("PATCH", "/v3/OS-OAUTH1/consumers/{consumer_id}", policies.update_consumer, "identity:update_consumer",
               rules.ADMIN, request=CONSUMER, verb="update", reply=CONSUMER),
     Operation("DELETE", "/v3/OS-OAUTH1/consumers/{consumer_id}", policies.delete_consumer, "identity:delete_consumer",

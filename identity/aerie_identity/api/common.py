@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from aerie_common.errors import NotFound
 from aerie_common.fields import Resource
 from aerie_common.http import Request
 from aerie_common.listing import Listing
@@ -65,11 +67,22 @@ def values(noun: Resource, sent: dict[str, Any], *, create: bool = False) -> dic
 
 
 def narrowed(req: Request) -> Listing:
-    """The list call's filters; a caller who may not read everything sees the token's own domain only."""
+    """The list call's filters; a token of a domain, be it an administrator's, sees that domain only."""
     listing = req.listing
-    if req.allows("identity:read_all", {}) or req.ctx.domain_id is None:
+    if req.ctx.domain_id is None:
         return listing
     return replace(listing, filters={**listing.filters, "domain_id": (req.ctx.domain_id,)})
+
+
+@contextmanager
+def hidden(req: Request) -> Iterator[None]:
+    """While what a path names is looked up: who may not see all of that kind is refused what does not exist just as
+    what belongs to others, and so learns nothing about it."""
+    try:
+        yield
+    except NotFound:
+        req.enforce({})
+        raise
 
 
 def home_domain(req: Request) -> str:

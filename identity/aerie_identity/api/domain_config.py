@@ -17,6 +17,10 @@ def replace(req: Request, domain_id: str) -> Reply:
 
 def show(req: Request, domain_id: str, group: str | None = None, option: str | None = None) -> dict[str, Any]:
     """Show a domain's configuration, or a part of it."""
+    if group == "security_compliance":
+        req.enforce({}, "identity:get_security_compliance_domain_config")
+        return {"config": logic.security_compliance(req.svc, domain_id, option)}
+    req.enforce({})
     return {"config": logic.show(req.svc, domain_id, group, option)}
 
 

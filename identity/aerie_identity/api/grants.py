@@ -35,7 +35,7 @@ def _enforced(req: Request, path: dict[str, str]) -> Assignment:
     if found.target is not None:
         asked |= target("domain" if found.target.is_domain else "project", found.target)
     if found.role is not None:
-        asked |= {"target.role.name": found.role.name, "target.role.domain_id": found.role.domain_id}
+        asked |= {"target.role.name": found.role.name, "target.role.domain_id": found.role.domain_id or "None"}
     req.enforce(asked)
     return grant
 
@@ -83,9 +83,12 @@ def _query(req: Request) -> logic.Query:
 def list_assignments(req: Request) -> dict[str, Any]:
     """List role assignments, as they were made or (effective) as they work out."""
     query, names = _query(req), flag(req, "include_names")
+    if query.include_subtree and query.project_id:
+        home = domain_of(req.svc, {query.project_id}).get(query.project_id)
+        req.enforce({"domain_id": home}, "identity:list_role_assignments_for_tree")
     answer = logic.role_assignments(req.svc, query, names=names)
     lines = answer.lines
-    if not req.allows("identity:read_all", {}) and req.ctx.domain_id:
+    if req.ctx.domain_id:
         lines = _of_domain(req, lines, req.ctx.domain_id)
     return collection(req, "role_assignments", [_line(req, line, answer if names else None) for line in lines])
 

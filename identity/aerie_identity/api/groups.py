@@ -6,13 +6,22 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Request
-from aerie_identity.api.common import home_domain, narrowed, page, shown, values
+from aerie_identity.api.common import hidden, home_domain, narrowed, page, shown, values
 from aerie_identity.api.users import computed
+from aerie_identity.db.models import Group
 from aerie_identity.logic import groups as logic
 from aerie_identity.logic import users
 from aerie_identity.rules import target
 from aerie_identity.schemas.groups import GROUP
 from aerie_identity.schemas.users import USER
+
+
+def _known(req: Request, group_id: str) -> Group:
+    """The group of the path, once the rule holds."""
+    with hidden(req):
+        row = logic.show(req.svc, group_id)
+    req.enforce(target("group", row))
+    return row
 
 
 def create(req: Request) -> dict[str, Any]:
@@ -30,14 +39,12 @@ def list_(req: Request) -> dict[str, Any]:
 
 def show(req: Request, group_id: str) -> dict[str, Any]:
     """Show a group."""
-    row = logic.show(req.svc, group_id)
-    req.enforce(target("group", row))
-    return {"group": shown(req, GROUP, row)}
+    return {"group": shown(req, GROUP, _known(req, group_id))}
 
 
 def update(req: Request, group_id: str) -> dict[str, Any]:
     """Change a group."""
-    req.enforce(target("group", logic.show(req.svc, group_id)))
+    _known(req, group_id)
     return {"group": shown(req, GROUP, logic.update(req.svc, req.ctx, group_id, values(GROUP, req.body["group"])))}
 
 
@@ -53,12 +60,13 @@ def delete(req: Request, group_id: str) -> None:
 def list_members(req: Request, group_id: str) -> dict[str, Any]:
     """List the users in a group."""
     req.enforce(target("group", logic.show(req.svc, group_id)))
-    found, expiries = users.list_(req.svc, req.listing, group_id=group_id)
+    found, expiries = users.list_(req.svc, narrowed(req), group_id=group_id)
     return page(req, USER, found, extra=lambda row: computed(row, expiries.get(row.id)))
 
 
 def _enforce_member(req: Request, group_id: str, user_id: str) -> None:
-    group, user = logic.show(req.svc, group_id), users.show(req.svc, user_id)[0]
+    with hidden(req):
+        group, user = logic.show(req.svc, group_id), users.show(req.svc, user_id)[0]
     req.enforce({**target("user", user), **target("group", group), "user_id": user_id})
     req.enforce({**target("group", group), **target("user", user)})
 

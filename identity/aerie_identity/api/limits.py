@@ -60,18 +60,19 @@ def create(req: Request) -> dict[str, Any]:
 
 def list_(req: Request) -> dict[str, Any]:
     """List limits: those of one's scope, or all for those who read everything."""
-    owner = req.query_one("domain_id")
+    owner, domain = req.query_one("domain_id"), None
     if not req.allows("identity:read_all", {}):
-        owner = req.ctx.project_id or req.ctx.domain_id or ""
-    found, more = logic.list_(req.svc, req.listing, owner)
+        domain = req.ctx.domain_id
+        owner = owner if domain else req.ctx.project_id or ""
+    found, more = logic.list_(req.svc, req.listing, owner, domain)
     return collection(req, "limits", [_show(req, owned) for owned in found], more)
 
 
 def show(req: Request, limit_id: str) -> dict[str, Any]:
     """Show a limit."""
     owned = logic.show(req.svc, limit_id)
-    owner = owned.limit.project_id
-    req.enforce({"domain_id": owner} if owned.is_domain else {"project_id": owner})
+    owner = {"domain_id": owned.domain_id} | ({} if owned.is_domain else {"project_id": owned.limit.project_id})
+    req.enforce(owner)
     return {"limit": _show(req, owned)}
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Reply, Request
-from aerie_identity.api.common import collection, flag, home_domain, link, narrowed, page, shown, values
+from aerie_identity.api.common import collection, flag, hidden, home_domain, link, narrowed, page, shown, values
 from aerie_identity.db.models import Project
 from aerie_identity.errors import Missing
 from aerie_identity.logic import directories, grants, users
@@ -18,6 +18,14 @@ from aerie_identity.schemas.projects import PROJECT
 def _show(req: Request, found: tuple[Project, list[str]]) -> dict[str, Any]:
     row, tags = found
     return shown(req, PROJECT, row, tags=tags)
+
+
+def _known(req: Request, project_id: str) -> tuple[Project, list[str]]:
+    """The project of the path and its tags, once the rule holds."""
+    with hidden(req):
+        found = logic.show(req.svc, project_id)
+    req.enforce(target("project", found[0]))
+    return found
 
 
 def create(req: Request) -> dict[str, Any]:
@@ -36,8 +44,7 @@ def list_(req: Request) -> dict[str, Any]:
 
 def show(req: Request, project_id: str) -> dict[str, Any]:
     """Show a project."""
-    row, tags = logic.show(req.svc, project_id)
-    req.enforce(target("project", row))
+    row, tags = _known(req, project_id)
     body = shown(req, PROJECT, row, tags=tags)
     if flag(req, "parents_as_list") or flag(req, "parents_as_ids"):
         above = logic.parents(req.svc, row)
@@ -59,13 +66,13 @@ def show(req: Request, project_id: str) -> dict[str, Any]:
 
 def update(req: Request, project_id: str) -> dict[str, Any]:
     """Change a project."""
-    req.enforce(target("project", logic.show(req.svc, project_id)[0]))
+    _known(req, project_id)
     return {"project": _show(req, logic.update(req.svc, req.ctx, project_id, values(PROJECT, req.body["project"])))}
 
 
 def delete(req: Request, project_id: str) -> None:
     """Delete a project."""
-    req.enforce(target("project", logic.show(req.svc, project_id)[0]))
+    _known(req, project_id)
     logic.delete(req.svc, req.ctx, project_id)
 
 
@@ -74,7 +81,9 @@ def delete(req: Request, project_id: str) -> None:
 
 def list_of_user(req: Request, user_id: str) -> dict[str, Any]:
     """List the projects on which a user has a role."""
-    req.enforce(target("user", users.show(req.svc, user_id)[0]))
+    with hidden(req):
+        user = users.show(req.svc, user_id)[0]
+    req.enforce(target("user", user))
     directories.refresh_groups_of(req.svc, user_id)
     found = grants.projects_of(req.svc, user_id, only_enabled=False)
     wanted = {name: values[-1] for name, values in req.query.items() if name in ("name", "domain_id", "enabled")}
@@ -89,9 +98,7 @@ def list_of_user(req: Request, user_id: str) -> dict[str, Any]:
 
 
 def _tags(req: Request, project_id: str) -> list[str]:
-    row, tags = logic.show(req.svc, project_id)
-    req.enforce(target("project", row))
-    return tags
+    return _known(req, project_id)[1]
 
 
 def list_tags(req: Request, project_id: str) -> dict[str, Any]:

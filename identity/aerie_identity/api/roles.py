@@ -6,35 +6,54 @@ from __future__ import annotations
 from typing import Any
 
 from aerie_common.http import Request
-from aerie_identity.api.common import link, narrowed, page, shown, values
+from aerie_identity.api.common import link, page, shown, values
 from aerie_identity.db.models import Role
 from aerie_identity.errors import Missing
 from aerie_identity.logic import roles as logic
 from aerie_identity.schemas.roles import ROLE
 
 
+def _rule(verb: str, domain_id: str | None, **about: str) -> tuple[dict[str, str], str]:
+    """What is asked about a role, and the rule, which is another for roles of a domain."""
+    if not domain_id:
+        return about, f"identity:{verb}_role"
+    return {**about, "domain_id": domain_id, "target.role.domain_id": domain_id}, f"identity:{verb}_domain_role"
+
+
+def _known(req: Request, verb: str, role_id: str) -> Role:
+    """The role of the path, once the rule holds."""
+    row = logic.show(req.svc, role_id)
+    req.enforce(*_rule(verb, row.domain_id, **{"target.role.name": row.name}))
+    return row
+
+
 def create(req: Request) -> dict[str, Any]:
     """Create a role."""
-    return {"role": shown(req, ROLE, logic.create(req.svc, req.ctx, values(ROLE, req.body["role"], create=True)))}
+    sent = values(ROLE, req.body["role"], create=True)
+    req.enforce(*_rule("create", sent.get("domain_id")))
+    return {"role": shown(req, ROLE, logic.create(req.svc, req.ctx, sent))}
 
 
 def list_(req: Request) -> dict[str, Any]:
     """List roles."""
-    return page(req, ROLE, logic.list_(req.svc, narrowed(req) if "domain_id" in req.query else req.listing))
+    req.enforce({}, "identity:list_domain_roles" if req.query_one("domain_id") else None)
+    return page(req, ROLE, logic.list_(req.svc, req.listing))
 
 
 def show(req: Request, role_id: str) -> dict[str, Any]:
     """Show a role."""
-    return {"role": shown(req, ROLE, logic.show(req.svc, role_id))}
+    return {"role": shown(req, ROLE, _known(req, "get", role_id))}
 
 
 def update(req: Request, role_id: str) -> dict[str, Any]:
     """Change a role."""
+    _known(req, "update", role_id)
     return {"role": shown(req, ROLE, logic.update(req.svc, req.ctx, role_id, values(ROLE, req.body["role"])))}
 
 
 def delete(req: Request, role_id: str) -> None:
     """Delete a role with all its grants."""
+    _known(req, "delete", role_id)
     logic.delete(req.svc, req.ctx, role_id)
 
 

@@ -10,6 +10,7 @@ from aerie_identity.api.common import collection, link, page, shown, values
 from aerie_identity.db.models import Role, Trust
 from aerie_identity.errors import Missing
 from aerie_identity.logic import trusts as logic
+from aerie_identity.logic.delegation import refuse_application_credential
 from aerie_identity.schemas.roles import ROLE
 from aerie_identity.schemas.trusts import TRUST
 
@@ -37,6 +38,14 @@ def _target(row: Trust) -> dict[str, Any]:
     }
 
 
+def _known(req: Request, trust_id: str) -> Trust:
+    """The trust of the path, once the rule holds."""
+    refuse_application_credential(req.ctx, "trusts")
+    row = logic.show(req.svc, trust_id)
+    req.enforce(_target(row))
+    return row
+
+
 def create(req: Request) -> dict[str, Any]:
     """Create a trust."""
     sent = values(TRUST, req.body["trust"], create=True)
@@ -46,6 +55,7 @@ def create(req: Request) -> dict[str, Any]:
 
 def list_(req: Request) -> dict[str, Any]:
     """List trusts: all, or those one gave or was given."""
+    refuse_application_credential(req.ctx, "trusts")
     trustor, trustee = req.query_one("trustor_user_id"), req.query_one("trustee_user_id")
     req.enforce({"target.trust.trustor_user_id": trustor, "target.trust.trustee_user_id": trustee})
     return page(req, TRUST, logic.list_(req.svc, req.listing), _PATH)
@@ -53,28 +63,25 @@ def list_(req: Request) -> dict[str, Any]:
 
 def show(req: Request, trust_id: str) -> dict[str, Any]:
     """Show a trust."""
-    row = logic.show(req.svc, trust_id)
-    req.enforce(_target(row))
+    row = _known(req, trust_id)
     return {"trust": _show(req, row)}
 
 
 def delete(req: Request, trust_id: str) -> None:
     """Delete a trust."""
-    req.enforce(_target(logic.show(req.svc, trust_id)))
+    _known(req, trust_id)
     logic.delete(req.svc, req.ctx, trust_id)
 
 
 def list_roles(req: Request, trust_id: str) -> dict[str, Any]:
     """List the roles of a trust."""
-    row = logic.show(req.svc, trust_id)
-    req.enforce(_target(row))
+    row = _known(req, trust_id)
     return collection(req, "roles", [shown(req, ROLE, role) for role in _roles(req, row)])
 
 
 def show_role(req: Request, trust_id: str, role_id: str) -> dict[str, Any]:
     """Show (or check) a role of a trust."""
-    row = logic.show(req.svc, trust_id)
-    req.enforce(_target(row))
+    row = _known(req, trust_id)
     for role in _roles(req, row):
         if role.id == role_id:
             return {"role": shown(req, ROLE, role)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from aerie_common.fields import isoformat_micros
 from aerie_common.http import Request
-from aerie_identity.api.common import collection, home_domain, narrowed, page, shown, values
+from aerie_identity.api.common import collection, hidden, home_domain, narrowed, page, shown, values
 from aerie_identity.api.tokens import domain_bodies
 from aerie_identity.db.models import User
 from aerie_identity.logic import federated_users, groups
@@ -29,6 +29,14 @@ def _show(req: Request, found: tuple[User, datetime.datetime | None]) -> dict[st
     return shown(req, USER, found[0], **computed(*found), **federated_users.of_user(req.svc, found[0].id))
 
 
+def _known(req: Request, user_id: str) -> tuple[User, datetime.datetime | None]:
+    """The user of the path, once the rule holds."""
+    with hidden(req):
+        found = logic.show(req.svc, user_id)
+    req.enforce(target("user", found[0]))
+    return found
+
+
 def create(req: Request) -> dict[str, Any]:
     """Create a user."""
     sent = values(USER, req.body["user"], create=True)
@@ -45,20 +53,18 @@ def list_(req: Request) -> dict[str, Any]:
 
 def show(req: Request, user_id: str) -> dict[str, Any]:
     """Show a user."""
-    found = logic.show(req.svc, user_id)
-    req.enforce(target("user", found[0]))
-    return {"user": _show(req, found)}
+    return {"user": _show(req, _known(req, user_id))}
 
 
 def update(req: Request, user_id: str) -> dict[str, Any]:
     """Change a user."""
-    req.enforce(target("user", logic.show(req.svc, user_id)[0]))
+    _known(req, user_id)
     return {"user": _show(req, logic.update(req.svc, req.ctx, user_id, values(USER, req.body["user"])))}
 
 
 def delete(req: Request, user_id: str) -> None:
     """Delete a user."""
-    req.enforce(target("user", logic.show(req.svc, user_id)[0]))
+    _known(req, user_id)
     logic.delete(req.svc, req.ctx, user_id)
 
 
@@ -70,11 +76,11 @@ def change_password(req: Request, user_id: str) -> None:
 
 def list_groups(req: Request, user_id: str) -> dict[str, Any]:
     """List the groups a user is in."""
-    req.enforce(target("user", logic.show(req.svc, user_id)[0]))
-    return page(req, GROUP, groups.list_(req.svc, req.listing, user_id=user_id))
+    _known(req, user_id)
+    return page(req, GROUP, groups.list_(req.svc, narrowed(req), user_id=user_id))
 
 
 def list_domains(req: Request, user_id: str) -> dict[str, Any]:
     """List the domains a user has a role on."""
-    req.enforce(target("user", logic.show(req.svc, user_id)[0]))
+    _known(req, user_id)
     return collection(req, "domains", domain_bodies(req, user_id))

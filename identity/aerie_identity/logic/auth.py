@@ -97,6 +97,7 @@ def _authenticate(svc: Identity, auth: dict[str, Any], receipt: str | None) -> t
     credential_id = next((p.application_credential_id for p in proofs if p.application_credential_id), None)
     if parent is None:
         require_factors(svc, proof.login, methods)
+        forget_failures(svc, proof.login)
     target = _target(svc, auth.get("scope"), proof, parent, credential_id)
     return issue(svc, proof.login, target, tuple(methods), parent=parent, application_credential_id=credential_id)
 
@@ -212,8 +213,6 @@ def check_password(svc: Identity, login: db.Login | None, password: str) -> db.L
     if not good:
         _count_failure(svc, login)
         raise Refused(f"wrong password for user {login.user.id}")
-    if login.user.failed_logins:
-        _forget_failures(svc, login)
     _note_activity(svc, login)
     return login
 
@@ -261,7 +260,11 @@ def _count_failure(svc: Identity, login: db.Login) -> None:
 
 
 @retried
-def _forget_failures(svc: Identity, login: db.Login) -> None:
+def forget_failures(svc: Identity, login: db.Login) -> None:
+    """Begin to count anew, once everything that is needed is proven: a right password must not undo that passcodes
+    are guessed beside it."""
+    if not login.user.failed_logins:
+        return
     with svc.db.write() as conn:
         USERS.update(conn, login.user.id, failed_logins=0, failed_login_at=None)
 
@@ -318,9 +321,12 @@ def _application_credential(svc: Identity, data: dict[str, Any]) -> Proof:
 def _totp(svc: Identity, data: dict[str, Any]) -> Proof:
     user = data["user"]
     login = find_login(svc, user)
-    if login is None or not totp.verify(svc, login.user.id, str(user["passcode"])):
-        raise Refused("wrong passcode")
-    check_alive(login)
+    barred = "there is no such user" if login is None else _barred(svc, login)
+    if login is None or barred is not None:
+        raise Refused(barred or "")
+    if not totp.verify(svc, login.user.id, str(user["passcode"])):
+        _count_failure(svc, login)
+        raise Refused(f"wrong passcode for user {login.user.id}")
     return Proof(login, ("totp",))
 
 

@@ -20,7 +20,6 @@ from aerie_common.context import Context
 from aerie_common.db import retried
 from aerie_common.errors import BadRequest, Forbidden, NotFound
 from aerie_common.listing import Listing
-from aerie_identity.db import grants
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import CREDENTIALS, PROJECTS, USERS, Credential
 from aerie_identity.db.store import Page
@@ -174,14 +173,13 @@ def encrypt_all(svc: Identity) -> int:
 
 @retried
 def create_ec2(svc: Identity, ctx: Context, user_id: str, project_id: str) -> tuple[Credential, dict[str, Any]]:
-    """Make an access key and secret for a project on which the user has a role."""
+    """Make an access key and secret for a project. What they are good for is asked when they are used: a user without
+    a role on the project gets no token by them."""
     refuse_restricted(ctx, "EC2 credentials")
     refuse_trust(ctx, "EC2 credentials")
     with svc.db.read() as conn:
-        project = PROJECTS.need(conn, project_id, lambda: Missing("project", project_id))
+        PROJECTS.need(conn, project_id, lambda: Missing("project", project_id))
         USERS.need(conn, user_id, lambda: Missing("user", user_id))
-        if not grants.roles_on_project(conn, user_id, project):
-            raise Forbidden("The user has no role on the project.")
     blob = {"access": secrets.token_hex(16), "secret": secrets.token_hex(16), "trust_id": None, **_delegation(ctx)}
     access = hashed(str(blob["access"]))
     row = Credential(
@@ -203,14 +201,9 @@ def list_ec2(svc: Identity, user_id: str) -> list[tuple[Credential, dict[str, An
     return [(row, orjson.loads(svc.credential_box.open(row))) for row in found]
 
 
-def show_ec2(svc: Identity, user_id: str | None, access: str) -> tuple[Credential, dict[str, Any]]:
+def show_ec2(svc: Identity, access: str) -> tuple[Credential, dict[str, Any]]:
     with svc.db.read() as conn:
         row = CREDENTIALS.one(conn, _c.access_hash == hashed(access))
-    if row is None or row.type != "ec2" or (user_id is not None and row.user_id != user_id):
+    if row is None or row.type != "ec2":
         raise NotFound("Could not find credential.")
     return row, orjson.loads(svc.credential_box.open(row))
-
-
-def delete_ec2(svc: Identity, ctx: Context, user_id: str, access: str) -> None:
-    row, _ = show_ec2(svc, user_id, access)
-    delete(svc, ctx, row.id)

@@ -175,6 +175,19 @@ def show(svc: Identity, domain_id: str, group: str | None, option: str | None) -
         return _part(_shown(read(conn, domain_id)), group, option)
 
 
+def security_compliance(svc: Identity, domain_id: str, option: str | None) -> dict[str, Any]:
+    """What everybody may know about passwords before choosing one; it is configured for the default domain alone."""
+    conf = svc.conf.security_compliance
+    with svc.db.read() as conn:
+        load_domain(conn, domain_id)
+    if domain_id != svc.conf.identity.default_domain_id:
+        raise Forbidden("What passwords must look like can be read for the default domain only.")
+    told = {name: conf[name] for name in ("password_regex", "password_regex_description")}
+    if option is not None and option not in told:
+        raise Forbidden(f"The option {option} of group security_compliance cannot be read.")
+    return {"security_compliance": told} if option is None else {option: told[option]}
+
+
 def default(group: str | None, option: str | None) -> dict[str, Any]:
     if group is not None:
         _check_names(group, option)

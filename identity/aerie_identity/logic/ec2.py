@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def token(svc: Identity, signed: dict[str, Any], *, s3: bool = False) -> tuple[str, TokenBody]:
     """The token of the key's owner on the key's project. Raises Unauthorized."""
     try:
-        row, blob = credentials.show_ec2(svc, None, signed["access"])
+        row, blob = credentials.show_ec2(svc, signed["access"])
         secret = str(blob["secret"])
         wanted = s3_signature(signed, secret) if s3 else signature(signed, secret)
         if not hmac.compare_digest(wanted.encode(), signed["signature"].encode()):

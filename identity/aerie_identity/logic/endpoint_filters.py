@@ -92,9 +92,7 @@ def list_(svc: Identity, listing: Listing) -> Page[EndpointGroup]:
         return ENDPOINT_GROUPS.page(conn, listing, limit=svc.conf.identity.list_limit)
 
 
-def _check_filters(conn: sa.Connection, filters: dict[str, Any] | None) -> None:
-    if not filters:
-        raise BadRequest("An endpoint group needs at least one filter.")
+def _check_filters(conn: sa.Connection, filters: dict[str, Any]) -> None:
     if "service_id" in filters and SERVICES.get(conn, filters["service_id"]) is None:
         raise BadRequest(f"There is no service {filters['service_id']}.")
 

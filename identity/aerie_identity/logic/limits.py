@@ -101,15 +101,17 @@ def delete_registered(svc: Identity, ctx: Context, id: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Owned:
-    """A limit and whether it is a domain's."""
+    """A limit, whether it is a domain's, and the domain that its owner is or belongs to."""
 
     limit: Limit
     is_domain: bool
+    domain_id: str
 
 
 def _own(conn: sa.Connection, rows: list[Limit]) -> list[Owned]:
     found = projects.by_ids(conn, (row.project_id for row in rows))
-    return [Owned(row, found[row.project_id].is_domain) for row in rows]
+    owners = ((row, found[row.project_id]) for row in rows)
+    return [Owned(row, owner.is_domain, owner.id if owner.is_domain else owner.domain_id) for row, owner in owners]
 
 
 def show(svc: Identity, id: str) -> Owned:
@@ -117,9 +119,15 @@ def show(svc: Identity, id: str) -> Owned:
         return _own(conn, [LIMITS.need(conn, id, lambda: Missing("limit", id))])[0]
 
 
-def list_(svc: Identity, listing: Listing, owner: str | None = None) -> tuple[list[Owned], bool]:
-    """Limits, of one project or domain when `owner` is given; and whether there are more."""
+def list_(
+    svc: Identity, listing: Listing, owner: str | None = None, domain: str | None = None
+) -> tuple[list[Owned], bool]:
+    """Limits, of one project or domain when `owner` is given, of a domain with all that is in it when `domain` is;
+    and whether there are more."""
     where = [] if owner is None else [_l.project_id == owner]
+    if domain is not None:
+        p = t.projects.c
+        where.append(_l.project_id.in_(sa.select(p.id).where(sa.or_(p.id == domain, p.domain_id == domain))))
     with svc.db.read() as conn:
         page = LIMITS.page(conn, listing, *where, limit=svc.conf.identity.list_limit)
         return _own(conn, page.rows), page.more

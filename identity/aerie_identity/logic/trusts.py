@@ -23,7 +23,7 @@ from aerie_identity.db.models import PROJECTS, TRUSTS, USERS, Trust
 from aerie_identity.db.store import Page
 from aerie_identity.errors import Missing
 from aerie_identity.logic.common import new_id, parse_time
-from aerie_identity.logic.delegation import refuse_restricted
+from aerie_identity.logic.delegation import refuse_application_credential
 
 if TYPE_CHECKING:
     from aerie_identity.container import Identity
@@ -51,7 +51,7 @@ def list_(svc: Identity, listing: Listing) -> Page[Trust]:
 @retried
 def create(svc: Identity, ctx: Context, values: dict[str, Any]) -> Trust:
     """Store a trust of the caller's."""
-    refuse_restricted(ctx, "trusts")
+    refuse_application_credential(ctx, "trusts")
     if ctx.user_id != values["trustor_user_id"]:
         raise Forbidden("A trust is made by its trustor.")
     expires = parse_time("expires_at", values["expires_at"]) if values.get("expires_at") else None
@@ -149,7 +149,7 @@ def _redelegation(
 @retried
 def delete(svc: Identity, ctx: Context, id: str) -> None:
     """Remove a trust and those redelegated from it; their tokens end at once."""
-    refuse_restricted(ctx, "trusts")
+    refuse_application_credential(ctx, "trusts")
     with svc.db.write() as conn:
         if TRUSTS.get(conn, id) is None:
             raise Missing("trust", id)

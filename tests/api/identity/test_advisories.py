@@ -263,14 +263,69 @@ def test_ossa_2026_005_a_restricted_application_credential_mints_nothing(cloud: 
     assert credential(cloud, free, user)
 
 
+def test_cve_2026_42998_an_application_credential_is_its_owners(cloud: Any, owner: Owner) -> None:
+    """Whatever user a login by the credential's id names, the token is its owner's."""
+    password, user, _ = owner
+    made = cloud.call("POST", f"/users/{user}/application_credentials", {"application_credential": {"name": "owned"}},
+                      token=password, expect=201).json["application_credential"]  # fmt: skip
+    part = {"id": made["id"], "secret": made["secret"], "user": {"id": cloud.user()}}
+    identity = {"methods": ["application_credential"], "application_credential": part}
+    assert cloud.authenticate(identity, expect=201).json["token"]["user"]["id"] == user
+
+
+def test_cve_2026_43000_an_application_credential_has_nothing_to_do_with_trusts(cloud: Any, owner: Owner) -> None:
+    password, user, project = owner
+    trust = {"trustor_user_id": user, "trustee_user_id": cloud.user(), "impersonation": True, "project_id": project,
+             "roles": [{"name": "member"}]}  # fmt: skip
+    id = cloud.call("POST", "/OS-TRUST/trusts", {"trust": trust}, token=password, expect=201).json["trust"]["id"]
+    free = credential(cloud, password, user, unrestricted=True)
+    for method, path in (("GET", f"?trustor_user_id={user}"), ("GET", f"/{id}"), ("GET", f"/{id}/roles"),
+                         ("DELETE", f"/{id}")):  # fmt: skip
+        cloud.call(method, f"/OS-TRUST/trusts{path}", token=free, expect=403)
+    cloud.call("POST", "/OS-TRUST/trusts", {"trust": trust}, token=free, expect=403)
+    cloud.call("DELETE", f"/OS-TRUST/trusts/{id}", token=password, expect=204)
+
+
+def test_keystone_2150089_a_delegation_reaches_the_credentials_of_its_project_only(cloud: Any, owner: Owner) -> None:
+    """Neither keys of another project nor secrets of passcodes, which are of none."""
+    password, user, project = owner
+    elsewhere = cloud.project()
+    cloud.grant("member", f"projects/{elsewhere}", user)
+    keys = {place: key_of(cloud, (password, user, place))["access"] for place in (project, elsewhere)}
+    seed = {"type": "totp", "blob": "JBSWY3DPEHPK3PXP", "user_id": user}
+    factor = cloud.call("POST", "/credentials", {"credential": seed}, token=password, expect=201).json["credential"]
+    mine = cloud.call("GET", "/credentials", token=password).json["credentials"]
+    strange = next(c["id"] for c in mine if c["project_id"] == elsewhere)
+    trustee = cloud.user(name := f"delegate-of-{user}")
+    trust = {"trustor_user_id": user, "trustee_user_id": trustee, "impersonation": True, "project_id": project,
+             "roles": [{"name": "member"}]}  # fmt: skip
+    id = cloud.call("POST", "/OS-TRUST/trusts", {"trust": trust}, token=password, expect=201).json["trust"]["id"]
+    taken = cloud.authenticate(cloud.password(name, "pw"), {"OS-TRUST:trust": {"id": id}}, expect=201)
+    path = f"/users/{user}/credentials/OS-EC2"
+    for token in (credential(cloud, password, user, unrestricted=True), taken.headers["X-Subject-Token"]):
+        seen = cloud.call("GET", "/credentials", token=token, expect=200).json["credentials"]
+        assert {c["project_id"] for c in seen} == {project}
+        assert [c["access"] for c in cloud.call("GET", path, token=token).json["credentials"]] == [keys[project]]
+        cloud.call("GET", f"{path}/{keys[project]}", token=token, expect=200)
+        for out in (f"/credentials/{factor['id']}", f"/credentials/{strange}", f"{path}/{keys[elsewhere]}"):
+            cloud.call("GET", out, token=token, expect=403)
+            cloud.call("DELETE", out, token=token, expect=403)
+        cloud.call("PATCH", f"/credentials/{factor['id']}", {"credential": {"blob": "x"}}, token=token, expect=403)
+        cloud.call("POST", path, {"tenant_id": elsewhere}, token=token, expect=403)
+        cloud.call("POST", "/credentials", {"credential": seed}, token=token, expect=403)
+
+
 def test_ossa_2020_004_a_key_made_by_a_delegation_is_bound_to_it(cloud: Any, owner: Owner) -> None:
     """A key of an application credential has its roles and ends with it; keys of trusts are not made at all; and nobody
     changes or chooses what a key is bound to."""
     password, user, project = owner
-    free = credential(cloud, password, user, name="bound", unrestricted=True, roles=[{"name": "reader"}])
+    cloud.grant("manager", f"projects/{project}", user)
+    less = credential(cloud, password, user, name="less", unrestricted=True, roles=[{"name": "reader"}])
+    cloud.call("POST", f"/users/{user}/credentials/OS-EC2", {"tenant_id": project}, token=less, expect=403)
+    free = credential(cloud, password, user, name="bound", unrestricted=True, roles=[{"name": "member"}])
     key, service = key_of(cloud, (free, user, project)), service_token(cloud)
     reply = cloud.call("POST", "/ec2tokens", {"credentials": version_4(key, now())}, token=service, expect=200)
-    assert [r["name"] for r in reply.json["token"]["roles"]] == ["reader"]
+    assert {r["name"] for r in reply.json["token"]["roles"]} == {"member", "reader"}
     path = f"/users/{user}/application_credentials"
     id = cloud.call("GET", f"{path}?name=bound", token=password).json["application_credentials"][0]["id"]
     cloud.call("DELETE", f"{path}/{id}", token=password, expect=204)

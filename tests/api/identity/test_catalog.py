@@ -117,7 +117,10 @@ def test_endpoint_filters(cloud: Any) -> None:
     cloud.call("DELETE", base, expect=204)
     cloud.call("DELETE", path, expect=204)
     assert len(cloud.body(token)["catalog"]) > 1
-    cloud.call("POST", "/OS-EP-FILTER/endpoint_groups", {"endpoint_group": {"name": "g", "filters": {}}}, expect=400)
+    without = {"endpoint_group": {"name": "everything", "filters": {}}}
+    whole = cloud.call("POST", "/OS-EP-FILTER/endpoint_groups", without, expect=201).json["endpoint_group"]["id"]
+    everything = cloud.call("GET", f"/OS-EP-FILTER/endpoint_groups/{whole}/endpoints").json["endpoints"]
+    assert {e["id"] for e in everything} == {e["id"] for e in cloud.call("GET", "/endpoints").json["endpoints"]}
 
 
 def test_policies_of_endpoints(cloud: Any) -> None:

@@ -33,7 +33,8 @@ def test_a_credential_lives_and_goes(cloud: Any, owner: tuple[str, str, str]) ->
         row = CREDENTIALS.get(conn, made["id"])
     assert row is not None and "other" not in row.encrypted_blob
     cloud.call("DELETE", path, token=token, expect=204)
-    cloud.call("GET", path, token=token, expect=404)
+    cloud.call("GET", path, token=token, expect=403)
+    cloud.call("GET", path, expect=404)
 
 
 def test_keys_of_blobs_rotate(cloud: Any, owner: tuple[str, str, str]) -> None:
@@ -80,10 +81,15 @@ def test_ec2_keys(cloud: Any, owner: tuple[str, str, str]) -> None:
     path = f"/users/{user}/credentials/OS-EC2"
     assert cloud.call("GET", f"{path}/{made['access']}", token=token).json["credential"] == made
     assert [c["access"] for c in cloud.call("GET", path, token=token).json["credentials"]] == [made["access"]]
-    cloud.call("POST", path, {"tenant_id": cloud.project()}, token=token, expect=403)
     cloud.call("GET", f"/users/{cloud.user()}/credentials/OS-EC2", token=token, expect=403)
     cloud.call("DELETE", f"{path}/{made['access']}", token=token, expect=204)
     cloud.call("GET", f"{path}/{made['access']}", token=token, expect=404)
+
+
+def test_a_key_for_a_project_without_a_role_gets_no_token(cloud: Any, owner: tuple[str, str, str]) -> None:
+    key = make_key(cloud, (owner[0], owner[1], cloud.project()))
+    service = cloud.login("compute", "service-pw", project="service")
+    cloud.call("POST", "/ec2tokens", {"credentials": version_4(key, now())}, token=service, expect=401)
 
 
 @pytest.mark.parametrize("sign", [version_2, version_4])

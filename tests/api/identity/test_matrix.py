@@ -16,8 +16,8 @@ from aerie_common.operations import Operation
 from aerie_common.testing.matrix import Attempt, check, lines
 from aerie_identity.operations import TABLE
 
-PERSONAS = ("nobody", "stranger", "reader", "member", "self", "domain_reader", "domain_manager", "system_reader",
-            "service", "admin")  # fmt: skip
+PERSONAS = ("nobody", "stranger", "reader", "member", "self", "domain_reader", "domain_manager", "domain_admin",
+            "system_reader", "service", "admin")  # fmt: skip
 
 
 class People:
@@ -37,7 +37,7 @@ class People:
         for role in ("reader", "member"):
             cloud.grant(role, f"projects/{self.project}", cloud.user(role))
             self.tokens[role] = lambda role=role: cloud.login(role, project=self.project)
-        for role in ("reader", "manager"):
+        for role in ("reader", "manager", "admin"):
             cloud.grant(role, f"domains/{self.domain}", cloud.user(f"domain_{role}"))
             self.tokens[f"domain_{role}"] = lambda role=role: cloud.login(f"domain_{role}", domain=self.domain)
         cloud.grant("reader", "system", cloud.user("system_reader"))

@@ -13,6 +13,7 @@ import pytest
 
 from aerie_identity.db import tables as t
 from aerie_identity.db.models import USERS
+from aerie_identity.logic import totp
 from aerie_identity.logic.passwords import Hasher
 
 
@@ -81,6 +82,37 @@ def test_lockout_ends_by_time_or_by_the_administrator(fresh: Callable[..., Any])
     for _ in range(3):
         cloud.authenticate(cloud.password("spared", "wrong"), expect=401)
     cloud.login("spared")
+
+
+def test_wrong_passcodes_lock_out_too(fresh: Callable[..., Any]) -> None:
+    """Also beside the right password, which must not begin the count anew."""
+    cloud = fresh({
+        ("security_compliance", "lockout_failure_attempts"): 3,
+        ("security_compliance", "lockout_duration"): 600,
+    })  # fmt: skip
+    secret = "JBSWY3DPEHPK3PXP"
+    key = totp.decode(secret)
+    assert key is not None
+    user = cloud.user("guessed", options={"multi_factor_auth_rules": [["password", "totp"]]})
+    cloud.call("POST", "/credentials", {"credential": {"type": "totp", "blob": secret, "user_id": user}}, expect=201)
+
+    def log_in(passcode: str, status: int) -> None:
+        part = {"user": {"id": user, "passcode": passcode}}
+        both = {**cloud.password("guessed", "pw"), "methods": ["password", "totp"], "totp": part}
+        cloud.authenticate(both, "unscoped", expect=status)
+
+    def code(offset: int) -> str:
+        return totp.passcode(key, int(time.time()) // totp.STEP + offset)
+
+    log_in("wrong", 401)
+    log_in("wrong", 401)
+    log_in(code(-1), 201)
+    for _ in range(3):
+        log_in("wrong", 401)
+    log_in(code(0), 401)
+    with cloud.svc.db.write() as conn:
+        USERS.update(conn, user, failed_logins=0)
+    log_in(code(0), 201)
 
 
 def test_users_change_their_own_password(cloud: Any) -> None:
