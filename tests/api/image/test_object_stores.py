@@ -40,6 +40,7 @@ from image_stores import (
     work,
 )  # fmt: skip
 from servers import Swift, free_port, wait_for
+from tls_front import TlsFront
 
 SMALL, LARGE = Content(os.urandom(100_000)), Content(os.urandom(13 * MIB) + b"tail")
 _numbers = itertools.count(1)
@@ -490,3 +491,34 @@ def move(api: Api, image_id: str, url: str) -> None:
     with api.svc.db.write() as conn:
         found = db.images.get(conn, image_id)
         assert found is not None and db.images.change(conn, found, {"locations": {"far": url}})
+
+
+def test_a_store_behind_tls(swift: Swift, tmp_path: Path, place: str, kind: str) -> None:
+    """Whose certificate is of an authority of one's own: trusted where the configuration names it, else refused."""
+    front = TlsFront(tmp_path, swift.port)
+    url = f"https://127.0.0.1:{front.port}"
+    options = (
+        s3_options(swift, place, s3_store_host=url, s3_store_cacert=str(front.certificate))
+        if kind == "s3"
+        else swift_options(
+            swift,
+            place,
+            swift_store_auth_address=f"{url}/auth/v1.0",
+            swift_store_endpoint=f"{url}/v1/AUTH_test",
+            swift_store_cacert=str(front.certificate),
+        )
+    )
+    try:
+        with image_api(tmp_path, {"far": kind}, {"far": options}) as api:
+            member = api.caller("member")
+            for content in (SMALL, LARGE):
+                image_id = make(api, member)
+                upload(api, member, image_id, content.data)
+                content.check(api, member, image_id)
+            assert front.connections
+            change(api.svc.conf, "far", **{f"{kind}_store_cacert": ""})
+            restart(api)
+            upload(api, member, make(api, member), SMALL.data, expect=503)
+            api.call("GET", f"/v2/images/{image_id}/file", by=member, expect=503)
+    finally:
+        front.stop()
