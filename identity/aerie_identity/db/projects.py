@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -43,6 +45,17 @@ def page(
     """Two statements: the rows, their tags."""
     found = PROJECTS.page(conn, listing, *where, *tag_conditions(listing), limit=limit)
     return found, tags(conn, [row.id for row in found.rows])
+
+
+def first_page(conn: sa.Connection, limit: int | None) -> tuple[Page[Project], Tags]:
+    """The same for all projects that are no domains, as they are most often asked for."""
+    found = PROJECTS.first_page(conn, _all_projects(limit), limit)
+    return found, tags(conn, [row.id for row in found.rows])
+
+
+@functools.lru_cache(8)
+def _all_projects(limit: int | None) -> sa.Select[Any]:
+    return PROJECTS.first(_p.is_domain.is_(False), limit=limit)
 
 
 _TAGS_OF = (

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from aerie_common.db import paginate
+from aerie_common.db import fetch, paginate
 from aerie_common.errors import BadRequest, NotFound
 from aerie_common.listing import Listing
 from aerie_common.schema import FALSE_WORDS
@@ -107,6 +107,16 @@ class Store(Generic[T]):
     def all(self, conn: sa.Connection, *where: Condition) -> list[T]:
         query = sa.select(*self.columns).where(*where).order_by(self.key)
         return [self.make(row) for row in conn.execute(query)]
+
+    def first(self, *where: Condition, limit: int | None = None) -> sa.Select[Any]:
+        """The query of a page without filters, sort keys and marker, to be kept by those whom it is often asked."""
+        query = sa.select(*self.columns).where(*where)
+        return paginate(query, sort=[(self.key, "asc")], limit=None if limit is None else limit + 1)
+
+    def first_page(self, conn: sa.Connection, query: sa.Select[Any], limit: int | None) -> Page[T]:
+        """What page() answers, for a query that first() has made with that limit."""
+        rows = [self.make(row) for row in fetch(conn, query, {})]
+        return Page(rows) if limit is None else Page(rows[:limit], len(rows) > limit)
 
     def page(self, conn: sa.Connection, listing: Listing, *where: Condition, limit: int | None = None) -> Page[T]:
         """A list call's answer. limit: the server's own bound where the caller gave none."""

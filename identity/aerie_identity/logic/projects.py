@@ -50,13 +50,17 @@ def show(svc: Identity, id: str, *, domain: bool = False) -> tuple[Project, list
 
 
 def list_(svc: Identity, listing: Listing, *, domains: bool = False) -> tuple[Page[Project], db.Tags]:
+    bound = svc.conf.identity.list_limit
+    if listing.limit is None and not (domains or listing.filters or listing.sort or listing.marker):
+        with svc.db.read() as conn:
+            return db.first_page(conn, bound)
     where = []
     if domains:
         where.append(t.projects.c.is_domain.is_(True))
     elif "is_domain" not in listing.filters:
         where.append(t.projects.c.is_domain.is_(False))
     with svc.db.read() as conn:
-        return db.page(conn, listing, *where, limit=svc.conf.identity.list_limit)
+        return db.page(conn, listing, *where, limit=bound)
 
 
 # ----------------------------------------------------------------------------------------------------------- projects
