@@ -29,7 +29,7 @@ from aerie_common.errors import AerieError, RequestTimeout
 from aerie_common.sockets import PlainSocket, Tls, TlsSocket, listen
 from aerie_common.wire import Body, ClientGone, Exchange, Malformed, Reader, Refusal, WsgiApp, last_words, plain
 
-__all__ = ["HttpServer", "Tls", "WsgiApp", "free_port"]
+__all__ = ["HttpServer", "Tls", "WsgiApp"]
 LOG = logging.getLogger(__name__)
 PATIENCE = 75.0
 """Seconds that a client may take to send a request's head and a small body; between the pieces of a large one; and to
@@ -398,10 +398,3 @@ class HttpServer:
     def stop(self) -> None:
         """Finish the requests at hand (at most ten seconds), then end."""
         self._server.stop()
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on at this moment."""
-    with socket.socket() as s:
-        s.bind((host, 0))
-        return int(s.getsockname()[1])

@@ -18,8 +18,8 @@ from oslo_config import cfg
 from aerie_common import config, rpc
 from aerie_common.context import Context
 from aerie_common.db import new_id
+from aerie_common.ports import free_port
 from aerie_common.rpc import Client, Impatience, Rpc, RpcServer
-from aerie_common.serving import free_port
 from relay import Relay
 from servers import RabbitMQ
 
