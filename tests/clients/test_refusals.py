@@ -139,7 +139,9 @@ ROWS: list[tuple[str, str | None, str, str, Any, dict[str, str], int, str]] = [
     # (api, who, method, path, body, headers, status, words); {names} are those of `things`
     ("identity", "demo", "POST", "/v3/projects", {"project": {"name": "x"}}, {}, 403, ""),
     ("identity", "demo", "GET", "/v3/users", None, {}, 403, ""),
-    ("identity", "demo", "GET", "/v3/projects/{nobody}", None, {}, 404, ""),
+    # Keystone tells only those who may see any project that there is none; others learn nothing from the answer.
+    ("identity", "demo", "GET", "/v3/projects/{nobody}", None, {}, 403, ""),
+    ("identity", "admin", "GET", "/v3/projects/{nobody}", None, {}, 404, ""),
     ("identity", "stranger", "GET", "/v3/projects/{demo}", None, {}, 403, ""),
     ("identity", "stranger", "PATCH", "/v3/projects/{demo}", {"project": {"name": "mine"}}, {}, 403, ""),
     ("identity", "stranger", "DELETE", "/v3/projects/{demo}", None, {}, 403, ""),
