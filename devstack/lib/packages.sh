@@ -4,6 +4,9 @@
 
 # First, and by themselves: while the others are installed, the virtualenv is made with them.
 PACKAGES_PYTHON=(python3 python3-venv)
+# Bindings of C libraries, for a virtualenv that is made here: see link_bindings.
+PACKAGES_BINDINGS=(python3-ldap)
+PACKAGES_BINDINGS_LIBVIRT=(python3-libvirt)
 PACKAGES_BASE=(
     procps iproute2 iputils-ping bind9-dnsutils openssh-client qemu-utils
     mariadb-server rabbitmq-server memcached pdns-server pdns-backend-sqlite3
@@ -17,7 +20,9 @@ POLICY=/usr/sbin/policy-rc.d
 
 python_packages() {
     printf '%s\n' "${PACKAGES_PYTHON[@]}"
-    if [ "$HYPERVISOR:$VENV_GIVEN" = libvirt: ]; then echo python3-libvirt; fi
+    [ -z "$VENV_GIVEN" ] || return 0  # whoever gave it installed them too
+    printf '%s\n' "${PACKAGES_BINDINGS[@]}"
+    if [ "$HYPERVISOR" = libvirt ]; then printf '%s\n' "${PACKAGES_BINDINGS_LIBVIRT[@]}"; fi
 }
 
 wanted_packages() {
@@ -92,14 +97,22 @@ unpack_novnc() {
     note "$NOVNC"
 }
 
-# libvirt's Python binding comes from Debian, built for the very library that is installed: nothing to compile.
-link_libvirt_binding() {
-    local site system=/usr/lib/python3/dist-packages file
+# Python's bindings of C libraries come from Debian, built for the very libraries that are installed: nothing to compile.
+link_binding() {  # link_binding PATTERN...: these of Debian's files into the virtualenv
+    local site system=/usr/lib/python3/dist-packages pattern file
     site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-    for file in "$system"/libvirt*.py "$system"/libvirtmod*.so "$system"/libvirt_python-*.egg-info; do
-        [ -e "$file" ] && ln -sfn "$file" "$site/"
+    for pattern in "$@"; do
+        for file in "$system"/$pattern; do
+            if [ -e "$file" ]; then ln -sfn "$file" "$site/"; fi
+        done
     done
-    "$VENV/bin/python" -c 'import libvirt'
+}
+
+link_bindings() {
+    # Debian's python-ldap does not tell pip what it needs itself.
+    link_binding 'ldap' '_ldap.*.so' 'ldapurl.py' 'ldif.py' 'python_ldap-*.egg-info' \
+        'pyasn1' 'pyasn1-*.egg-info' 'pyasn1_modules' 'pyasn1_modules-*.egg-info'
+    if [ "$HYPERVISOR" = libvirt ]; then link_binding 'libvirt*.py' 'libvirtmod*.so' 'libvirt_python-*.egg-info'; fi
 }
 
 # Daemons import after they gave up root: a tree that only root can read (below /root, say) is installed as a copy.
@@ -117,23 +130,24 @@ tree_fingerprint() {
 }
 
 make_virtualenv() {
-    local stamp=$VENV/.aerie wanted extras=dashboard editable=()
+    local stamp=$VENV/.aerie wanted extras=dashboard,ldap bindings=ldap editable=()
     if [ "$VENV_GIVEN" = yes ]; then
         [ -x "$VENV/bin/aerie" ] || die "$VENV/bin/aerie does not exist: AERIE_VENV must have the project installed."
         note "$VENV, as given"
         return 0
     fi
-    if [ "$HYPERVISOR" = libvirt ]; then extras=dashboard,libvirt; fi
+    if [ "$HYPERVISOR" = libvirt ]; then extras+=,libvirt bindings+=,libvirt; fi
     wanted="$TREE $(tree_fingerprint) $extras"
     if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         note "$VENV is current"
         return 0
     fi
     [ -x "$VENV/bin/python" ] || /usr/bin/python3 -m venv "$VENV"
-    if [ "$HYPERVISOR" = libvirt ]; then link_libvirt_binding; fi
+    link_bindings
     if tree_is_public; then editable=(--editable); fi
     "$VENV/bin/pip" install -q --disable-pip-version-check --no-input --prefer-binary --root-user-action=ignore \
         "${editable[@]}" "${TREE}[$extras]"
+    "$VENV/bin/python" -c "import $bindings"
     echo "$wanted" > "$stamp"
     note "$VENV"
 }

@@ -18,3 +18,8 @@ def _ldap(options: Mapping[str, Any], slots: int) -> Directory:
 
 DRIVERS: dict[str, Callable[[Mapping[str, Any], int], Directory]] = {"ldap": _ldap}
 """Name of driver (and of its group of options) -> maker. slots: how many of a process's threads it may keep busy."""
+
+INSTALL = {
+    "ldap": "apt-get install python3-dev gcc libldap-dev libsasl2-dev && pip install 'python-ldap>=3.4,<4'",
+}
+"""How the library of a driver gets into the virtualenv of an installation that has been made without it."""

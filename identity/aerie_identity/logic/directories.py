@@ -30,7 +30,7 @@ from aerie_identity.db import directories as db
 from aerie_identity.db import tokens as token_db
 from aerie_identity.db.models import GROUPS, PROJECTS, USERS, Group, User
 from aerie_identity.db.store import Page
-from aerie_identity.drivers import DRIVERS
+from aerie_identity.drivers import DRIVERS, INSTALL
 from aerie_identity.drivers.base import (
     Directory,
     DirectoryDown,
@@ -56,16 +56,17 @@ _PUSHED = ("", "contains", "startswith", "endswith")
 
 @dataclass(frozen=True)
 class Home:
-    """A domain and its directory; driver is None when the configuration is no good."""
+    """A domain and its directory; driver is None when it cannot be used, for the reason that `fault` gives."""
 
     domain_id: str
     settings: tuple[str, dict[str, Any]]
     driver: Directory | None
+    fault: str = "its configuration is not usable"
 
     @property
     def directory(self) -> Directory:
         if self.driver is None:
-            raise DirectoryFault(reason="its configuration is not usable")
+            raise DirectoryFault(reason=self.fault)
         return self.driver
 
     def public_id(self, kind: str, local_id: str) -> str:
@@ -127,7 +128,9 @@ class Directories:
         except (ValueError, NoKeys) as e:
             LOG.error("the directory of domain %s cannot be used: %s", domain_id, e)
         except ImportError as e:
-            LOG.error("the directory of domain %s cannot be used: %s; install the extra %s", domain_id, e, name)
+            fault = f"its library is not installed ({e}). In the virtualenv of the identity service: {INSTALL[name]}"
+            LOG.error("the directory of domain %s cannot be used: %s", domain_id, fault)
+            return Home(domain_id, settings, None, fault)
         return Home(domain_id, settings, None)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -723,6 +724,20 @@ def test_configuration_of_no_driver_of_ours_is_kept_and_changes_nothing(cloud: A
     found = cloud.call("GET", f"/users?domain_id={domain}", expect=200).json["users"]
     assert [u["id"] for u in found] == [user]
     cloud.login("in-the-database", user_domain=domain)
+
+
+def test_an_installation_without_the_library_says_what_to_install(
+    fresh: Any, slapd: Slapd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = fresh()
+    for name in [name for name in sys.modules if name.startswith("aerie_identity.drivers.ldap_")]:
+        monkeypatch.delitem(sys.modules, name)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "ldap", None)
+        domain = directory_domain(cloud, slapd)
+        message = cloud.call("GET", f"/users?domain_id={domain}", expect=502).json["error"]["message"]
+    assert "pip install 'python-ldap" in message and "libldap-dev" in message
+    cloud.call("GET", "/users", expect=200)  # others do not notice
 
 
 def test_defaults_are_those_of_the_driver() -> None:
