@@ -57,6 +57,7 @@ RABBIT_DEFAULTS: dict[str, Any] = {
     "rabbit_transient_queues_ttl": 300,
     "rpc_conn_pool_size": 10,
     "conn_pool_min_size": 1,
+    "conn_pool_ttl": 120,  # senders that hang make the others open more connections, each with a thread: not for long
 }
 
 
@@ -246,9 +247,14 @@ class Rpc:
         parsed = oslo_messaging.TransportURL.parse(self.conf, url)
         if parsed.transport == "fake":
             return kind(LoopbackDriver(self.conf, parsed, self.conf.control_exchange, self._exmods))
-        if parsed.transport.startswith(("rabbit", "kombu")):
-            self._tune_rabbit()
-        return messaging_transport._get_transport(self.conf, parsed, self._exmods, transport_cls=kind)
+        if not parsed.transport.startswith(("rabbit", "kombu")):
+            return messaging_transport._get_transport(self.conf, parsed, self._exmods, transport_cls=kind)
+        self._tune_rabbit()
+        transport = messaging_transport._get_transport(self.conf, parsed, self._exmods, transport_cls=kind)
+        from aerie_common import rabbit
+
+        transport._driver._connection_pool.connection_cls = rabbit.Connection
+        return transport
 
     def _tune_rabbit(self) -> None:
         from oslo_messaging._drivers import impl_rabbit
