@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from aerie_common.db import insert_if_absent
 from aerie_network.db import tables
 from aerie_network.db.grants import EVERYBODY
-from aerie_network.db.query import Condition, Store, Values, column_filter, grouped, load_tags
+from aerie_network.db.query import TAGS, VIEWER, Child, Children, Condition, Store, Values, column_filter
 from aerie_network.errors import NetworkNotFound
 
 _N, _S, _P, _G = tables.networks.c, tables.subnets.c, tables.ports.c, tables.segments.c
@@ -50,15 +50,17 @@ class Network:
     shared_with: tuple[str, ...] = ()
 
 
+_R = tables.rbac_policies.c
+_CHILDREN = Children(
+    Child(_S.network_id, _S.id, order=_S.created_at),
+    TAGS,
+    Child(_R.object_id, _R.target_tenant, where=_R.action == "access_as_shared"),
+)
+
+
 def _children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ids = [row["id"] for row in rows]
-    subnets = grouped(
-        conn.execute(sa.select(_S.network_id, _S.id).where(_S.network_id.in_(ids)).order_by(_S.created_at, _S.id))
-    )
-    tags = load_tags(conn, ids)
-    r = tables.rbac_policies.c
-    query = sa.select(r.object_id, r.target_tenant).where(r.object_id.in_(ids), r.action == "access_as_shared")
-    shared = grouped(conn.execute(query.order_by(r.target_tenant)))
+    subnets, tags, shared = _CHILDREN.load(conn, ids)
     return [
         {
             "subnets": tuple(subnets.get(i, ())),
@@ -88,11 +90,13 @@ STORE = Store(
 )
 
 
-def granted(object_type: str, action: str, project_id: str | None) -> sa.Select[Any]:
+def granted(object_type: str, action: str, project_id: str | sa.BindParameter[str] | None) -> sa.Select[Any]:
     """Ids of objects that somebody lets this project, or everybody, use."""
     r = tables.rbac_policies.c
     return sa.select(r.object_id).where(
-        r.target_tenant.in_([project_id or "", EVERYBODY]), r.object_type == object_type, r.action == action
+        sa.or_(r.target_tenant == ("" if project_id is None else project_id), r.target_tenant == EVERYBODY),
+        r.object_type == object_type,
+        r.action == action,
     )
 
 
@@ -104,14 +108,17 @@ def shared(project_id: str | None, values: Values) -> Condition:
     return sa.true() if flags == {True, False} else test if True in flags else sa.not_(test)
 
 
-def visible(project_id: str | None) -> Condition:
+def visible(project_id: str | sa.BindParameter[str] | None) -> Condition:
     """Networks a project may see: its own, shared ones, and those granted to it."""
     return sa.or_(
-        _N.project_id == (project_id or ""),
+        _N.project_id == ("" if project_id is None else project_id),
         _N.shared.is_(sa.true()),
         _N.id.in_(granted("network", "access_as_shared", project_id)),
         _N.id.in_(granted("network", "access_as_external", project_id)),
     )
+
+
+VISIBLE = visible(VIEWER)
 
 
 def lock(conn: sa.Connection, network_id: str) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from aerie_common.db import utcnow
 from aerie_network import states
 from aerie_network.db import tables
-from aerie_network.db.query import Condition, Store, Values, grouped, load_tags
+from aerie_network.db.query import TAGS, VIEWER, Child, Children, Condition, Store, Values
 from aerie_network.errors import InvalidInput, PortNotFound
 
 _P, _A, _B, _V = (
@@ -60,14 +60,16 @@ class Port:
         return bool(self.host) and self.vif_type not in ("unbound", "binding_failed")
 
 
+_CHILDREN = Children(
+    Child(_A.port_id, _A.subnet_id, detail=_A.ip_address, order=_A.position),
+    Child(_B.port_id, _B.security_group_id),
+    TAGS,
+)
+
+
 def _children(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ids = [row["id"] for row in rows]
-    addresses: dict[str, list[FixedIp]] = {}
-    query = sa.select(_A.port_id, _A.subnet_id, _A.ip_address).where(_A.port_id.in_(ids))
-    for port_id, subnet_id, address in conn.execute(query.order_by(_A.position)):
-        addresses.setdefault(port_id, []).append((subnet_id, address))
-    groups = grouped(conn.execute(sa.select(_B.port_id, _B.security_group_id).where(_B.port_id.in_(ids))))
-    tags = load_tags(conn, ids)
+    addresses, groups, tags = _CHILDREN.load(conn, ids)
     none: tuple[Any, ...] = ()
     return [
         {
@@ -122,11 +124,15 @@ STORE = Store(
 )
 
 
-def visible(project_id: str | None) -> Condition:
+def visible(project_id: str | sa.BindParameter[str] | None) -> Condition:
     """Ports a project may see: its own, and those on its own networks."""
     n = tables.networks.c
-    mine = sa.select(n.id).where(n.project_id == (project_id or ""))
-    return sa.or_(_P.project_id == (project_id or ""), _P.network_id.in_(mine))
+    project = "" if project_id is None else project_id
+    mine = sa.select(n.id).where(n.project_id == project)
+    return sa.or_(_P.project_id == project, _P.network_id.in_(mine))
+
+
+VISIBLE = visible(VIEWER)
 
 
 def add_addresses(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

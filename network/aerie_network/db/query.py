@@ -2,18 +2,20 @@
 """What the SQL of all nouns shares: filters from a list request, keyset pages, rows to dataclasses, revisions.
 
 A page costs one query for its rows (and one for the marker, where the caller named one), however long it is; children
-are loaded by the nouns, one query per kind of child.
+are loaded by the nouns, one query for all kinds of child. What is asked most is built once and kept: `see`,
+`everything` and the children.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from aerie_common.db import paginate, utcnow
+from aerie_common.db import Id, fetch, paginate, utcnow
 from aerie_common.errors import AerieError
 from aerie_common.listing import Listing
 from aerie_common.schema import to_bool
@@ -32,6 +34,10 @@ T = TypeVar("T", bound=HasId)
 Values = tuple[str, ...]
 Filter = Callable[[Values], sa.ColumnElement[bool]]
 Condition = sa.ColumnElement[bool]
+VIEWER = sa.bindparam("viewer", type_=Id)
+"""The caller's project, in conditions that are built once for all callers."""
+_CHUNK = 256
+"""Children are read for so many objects at a time."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,25 @@ class Store(Generic[T]):
         """Every row that fits."""
         return self.build(conn, conn.execute(sa.select(self.table).where(*where)))
 
+    def _built(self, conn: sa.Connection, rows: Iterable[Sequence[Any]]) -> list[T]:
+        """The same of whole rows as `fetch` gives them."""
+        names = self.table.c.keys()
+        plain = [dict(zip(names, row, strict=True)) for row in rows]
+        more = self._children(conn, plain) if plain and self._children else [{} for _ in plain]
+        return [self._cls(**row, **own) for row, own in zip(plain, more, strict=True)]
+
+    def see(self, conn: sa.Connection, id: str, viewer: str | None, *where: Condition) -> T:
+        """One row, to look at. `where` are conditions that exist once, with VIEWER in them. Raises `missing`."""
+        found = self._built(conn, fetch(conn, _one(self.table, where), {"id": id, "viewer": viewer or ""}))
+        if not found:
+            raise self.missing(id=id)
+        return found[0]
+
+    def everything(self, conn: sa.Connection, listing: Listing, viewer: str | None, *where: Condition) -> Page[T]:
+        """What `page` gives for a request without filters, limit and marker. `where`: as for `see`."""
+        sort = [(self.column(name), direction) for name, direction in listing.sort]
+        return Page(self._built(conn, fetch(conn, _all(self.table, where, tuple(sort)), {"viewer": viewer or ""})))
+
     def find(self, conn: sa.Connection, id: str, *where: Condition, lock: bool = False) -> T | None:
         """One row, None when it is not there; lock=True keeps others from changing it until the transaction ends."""
         query = sa.select(self.table).where(self.table.c.id == id, *where)
@@ -266,6 +291,70 @@ def grouped(rows: Iterable[Any]) -> dict[str, list[Any]]:
     for key, value in rows:
         found.setdefault(key, []).append(value)
     return found
+
+
+@functools.lru_cache(64)
+def _one(table: sa.Table, where: tuple[Condition, ...]) -> sa.Select[Any]:
+    return sa.select(table).where(table.c.id == sa.bindparam("id", type_=Id), *where)
+
+
+@functools.lru_cache(256)
+def _all(table: sa.Table, where: tuple[Condition, ...], sort: tuple[tuple[sa.Column[Any], str], ...]) -> sa.Select[Any]:
+    order = [getattr(column, way)() for column, way in sort]
+    if not any(column is table.c.id for column, _ in sort):
+        order.append(table.c.id.asc())
+    return sa.select(table).where(*where).order_by(*order)
+
+
+@dataclass(frozen=True, eq=False)
+class Child:
+    """A kind of child: whose it is, what it is, and what orders it among its own kind before its value does."""
+
+    owner: sa.Column[Any]
+    value: sa.Column[Any]
+    detail: sa.Column[Any] | None = None
+    order: sa.Column[Any] | None = None
+    where: Condition | None = None
+
+
+TAGS = Child(tables.tags.c.resource_id, tables.tags.c.tag)
+
+
+class Children:
+    """Children of several kinds by one query. Details and orders must stand at the first kind, which types them."""
+
+    def __init__(self, *kinds: Child) -> None:
+        self._kinds = kinds
+        self._query = functools.cache(self._make)
+
+    def _make(self, size: int) -> sa.CompoundSelect[Any]:
+        ids = [sa.bindparam(f"id{n}", type_=Id) for n in range(size)]
+        return sa.union_all(
+            *(
+                sa.select(
+                    sa.literal_column(str(number)).label("kind"),
+                    kind.owner.label("owner"),
+                    kind.value.label("value"),
+                    (sa.null() if kind.detail is None else kind.detail).label("detail"),
+                    (sa.null() if kind.order is None else kind.order).label("place"),
+                ).where(kind.owner.in_(ids), *(() if kind.where is None else (kind.where,)))
+                for number, kind in enumerate(self._kinds)
+            )
+        ).order_by("place", "value")
+
+    def load(self, conn: sa.Connection, ids: Sequence[str]) -> list[dict[str, list[Any]]]:
+        """For each kind: owner -> values, or (value, detail) pairs where the kind has a detail."""
+        found: list[dict[str, list[Any]]] = [{} for _ in self._kinds]
+        pairs = [kind.detail is not None for kind in self._kinds]
+        for start in range(0, len(ids), _CHUNK):
+            some = ids[start : start + _CHUNK]
+            size = 1
+            while size < len(some):  # few texts for all numbers: the last id stands for what is missing
+                size *= 4
+            parameters = {f"id{n}": some[min(n, len(some) - 1)] for n in range(size)}
+            for kind, owner, value, detail, _ in fetch(conn, self._query(size), parameters):
+                found[kind].setdefault(owner, []).append((value, detail) if pairs[kind] else value)
+        return found
 
 
 def load_tags(conn: sa.Connection, ids: Sequence[str]) -> dict[str, list[str]]:

@@ -63,7 +63,7 @@ def page(svc: NetworkService, ctx: Context, listing: Listing) -> Page[Port]:
 def show(svc: NetworkService, ctx: Context, port_id: str) -> Port:
     """One port. Raises PortNotFound."""
     with svc.db.read() as conn:
-        return db.STORE.get(conn, port_id, *_scope(ctx))
+        return db.STORE.see(conn, port_id, ctx.project_id, *scope(ctx, db.VISIBLE))
 
 
 def payload(svc: NetworkService, port: Port) -> dict[str, Any]:
