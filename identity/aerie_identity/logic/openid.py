@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,15 +21,16 @@ from urllib.parse import urlsplit
 import jwt
 import orjson
 import requests
+import urllib3
 from oslo_config import cfg
 
 from aerie_common.errors import Forbidden, ServiceUnavailable
 from aerie_identity.db.models import IdentityProvider
+from aerie_identity.logic import bounded_http
 from aerie_identity.logic.tokens import Refused
 from aerie_identity.options import OIDC
 
 LOG = logging.getLogger(__name__)
-_DOCUMENT_SIZE = 1 << 20
 _CURVES = {"ES256": ("P-256",), "ES384": ("P-384",), "ES512": ("P-521",), "EdDSA": ("Ed25519", "Ed448")}
 _STALE_SECONDS = 3600
 """How long keys that were read once are still believed while their issuer does not answer."""
@@ -175,44 +175,40 @@ def check_address(url: str, settings: Settings) -> None:
         raise Refused(f"{url!r} is no address of an identity provider: it must be https")
 
 
-def fetch(url: str, settings: Settings) -> dict[str, Any]:
+def fetch(url: str, settings: Settings, bearer: str | None = None) -> dict[str, Any]:
     """A JSON document of an identity provider. ServiceUnavailable when there is none to be had."""
-    return _ask(url, settings, lambda: requests.get(url, **_manners(settings)))
+    return _ask("GET", url, settings, {"Authorization": f"Bearer {bearer}"} if bearer else {})
 
 
-def _manners(settings: Settings) -> dict[str, Any]:
-    return {
-        "timeout": settings.timeout, "allow_redirects": False, "stream": True, "verify": settings.cafile or True,
-        "headers": {"Accept": "application/json"},
-    }  # fmt: skip
+def post(url: str, form: dict[str, str], settings: Settings) -> dict[str, Any]:
+    """Send a form as this cloud's client. Refused when the identity provider says no."""
+    client = (settings.client_id or "", settings.client_secret or "")
+    return _ask("POST", url, settings, {}, may_refuse=True, data=form, auth=client)
 
 
 def _ask(
-    url: str, settings: Settings, call: Callable[[], requests.Response], *, may_refuse: bool = False
+    method: str, url: str, settings: Settings, headers: dict[str, str], *, may_refuse: bool = False, **sent: Any
 ) -> dict[str, Any]:
     """A JSON object. ServiceUnavailable for anything else; Refused where the identity provider may say no, and does."""
     check_address(url, settings)
+    headers = {"Accept": "application/json", **headers}
     try:
-        with call() as reply:
-            raw = reply.raw.read(_DOCUMENT_SIZE + 1, decode_content=True)
-            if may_refuse and 400 <= reply.status_code < 500:
-                raise Refused(f"{url} said {reply.status_code}: {raw[:200]!r}")
-            if reply.status_code != 200 or len(raw) > _DOCUMENT_SIZE:
-                raise requests.RequestException(f"status {reply.status_code}, {len(raw)} bytes")
-            found = orjson.loads(raw)
-    except (requests.RequestException, OSError, ValueError) as e:
-        LOG.warning("%s does not answer: %s", url, e)
+        status, kind, raw = bounded_http.ask(
+            method, url, seconds=settings.timeout, headers=headers, verify=settings.cafile or True, **sent
+        )
+        if may_refuse and 400 <= status < 500:
+            raise Refused(f"{url} said {status}: {raw[:200]!r}")
+        if status != 200:
+            raise ValueError(f"status {status}")
+        if "json" not in kind.lower():  # application/json, application/jwk-set+json
+            raise ValueError(f"content type {kind!r}")
+        found = orjson.loads(raw)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as e:
+        LOG.warning("%s gives no answer that can be used: %s", url, e)
         raise ServiceUnavailable("The identity provider does not answer. Try again in a moment.") from None
     if not isinstance(found, dict):
         raise ServiceUnavailable("The identity provider gave an answer that is not understood.")
     return found
-
-
-def post(url: str, form: dict[str, str], settings: Settings) -> dict[str, Any]:
-    """Send a form as this cloud's client."""
-    manners = _manners(settings)
-    client = (settings.client_id or "", settings.client_secret or "")
-    return _ask(url, settings, lambda: requests.post(url, data=form, auth=client, **manners), may_refuse=True)
 
 
 # -------------------------------------------------------------------------------------------------------- verification
@@ -313,9 +309,7 @@ def _with_userinfo(issuers: Issuers, settings: Settings, claims: Claims, token: 
     endpoint = issuers.document(str(claims["iss"]), settings).get("userinfo_endpoint")
     if not endpoint:
         return claims
-    manners = _manners(settings)
-    manners["headers"]["Authorization"] = f"Bearer {token}"
-    more = _ask(str(endpoint), settings, lambda: requests.get(str(endpoint), **manners))
+    more = fetch(str(endpoint), settings, token)
     if more.get("sub") != claims["sub"]:
         raise Refused("userinfo speaks of somebody else")
     return {**more, **claims}

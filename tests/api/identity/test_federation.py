@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
+import gzip
 import hmac
 import itertools
 import json
 import re
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -397,6 +402,78 @@ def test_a_provider_that_is_down(fresh: Any) -> None:
         provider.broken = {path}
         log_in(fresh_again := fresh(OPTIONS), trust(fresh_again, provider.issuer), token, expect=503)
     provider.stop()
+
+
+class Hostile:
+    """Listens on loopback and says what `script` yields to whoever asks; asked: how many did."""
+
+    def __init__(self, script: Callable[[], Iterator[bytes]]) -> None:
+        self._script, self.asked = script, 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.issuer = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # the test is over
+            while True:
+                conn, _ = self._socket.accept()
+                self.asked += 1
+                threading.Thread(target=self._talk, args=(conn,), daemon=True).start()
+
+    def _talk(self, conn: socket.socket) -> None:
+        with conn, contextlib.suppress(OSError):  # the other side has hung up
+            conn.recv(65536)
+            for part in self._script():
+                conn.sendall(part)
+
+    def stop(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def dripping(start: bytes, drop: bytes) -> Iterator[bytes]:
+    """For a minute, which is long enough to show that nobody waits for the end."""
+    yield start
+    for _ in range(300):
+        yield drop
+        time.sleep(0.2)
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+HOSTILE: dict[str, Callable[[str], Iterator[bytes]]] = {
+    "an endless body": lambda _: itertools.chain([OK + b"\r\n"], itertools.repeat(b" " * 65536)),
+    "a body in drops": lambda _: dripping(OK + b"\r\n{", b" "),
+    "headers in drops": lambda _: dripping(OK + b"X-Slow: ", b"x"),
+    "silence": lambda _: dripping(b"", b""),
+    "a huge header": lambda _: itertools.chain([OK + b"X-Huge: "], itertools.repeat(b"x" * 65536)),
+    "endless headers": lambda _: itertools.chain([OK], itertools.repeat(b"X-More: 1\r\n" * 1000)),
+    "a redirect to metadata": lambda _: iter(
+        [b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest/meta-data/\r\nContent-Length: 0\r\n\r\n"]
+    ),
+    "a redirect to a good one": lambda good: iter(
+        [f"HTTP/1.1 302 Found\r\nLocation: {good}/.well-known/openid-configuration\r\n\r\n".encode()]
+    ),
+    "another content type": lambda _: iter([b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n{}"]),
+    "no JSON": lambda _: iter([OK + b"Content-Length: 5\r\n\r\nhello"]),
+    "a bomb": lambda _: iter([OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b" " * (64 << 20))]),
+    "no HTTP": lambda _: iter([b"220 mail.example.org ESMTP\r\n"]),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_a_hostile_provider(cloud: Any, provider: Provider, how: str) -> None:
+    hostile = Hostile(lambda: HOSTILE[how](provider.issuer))
+    before = dict(provider.asked)
+    try:
+        idp = trust(cloud, hostile.issuer)
+        began = time.monotonic()
+        error = log_in(cloud, idp, provider.token("x", iss=hostile.issuer), expect=503).json["error"]
+        took = time.monotonic() - began
+    finally:
+        hostile.stop()
+    assert took < 60  # two seconds by the configuration; endless without a bound
+    assert hostile.asked == 1 and provider.asked == before
+    assert "identity provider does not answer" in error["message"] and "127.0.0.1" not in error["message"]
 
 
 def test_a_provider_must_speak_tls(fresh: Any, provider: Provider) -> None:
