@@ -350,3 +350,19 @@ def test_lists_are_never_stale(bench: Any) -> None:
     assert same()["binding:vif_type"] == "unbound"
     bench.remove("port", port["id"])
     assert bench.get(f"/ports?id={port['id']}")["ports"] == []
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_a_list_shows_each_port_its_own_children(bench: Any, count: int) -> None:
+    """However many are read at a time."""
+    network, _ = bench.network("10.0.0.0/22")
+    wanted = [{"network_id": network["id"], "name": f"p{n}"} for n in range(count)]
+    made = bench.call("POST", "/ports", {"ports": wanted}, expect=201).json["ports"]
+    first, last = made[0]["id"], made[-1]["id"]
+    for port_id, tag in ((first, "first"), (last, "last")):
+        bench.call("PUT", f"/ports/{port_id}/tags/{tag}", expect=201)
+    shown = {port["id"]: port for port in bench.get(f"/ports?network_id={network['id']}&device_owner=")["ports"]}
+    assert {id: port["fixed_ips"] for id, port in shown.items()} == {port["id"]: port["fixed_ips"] for port in made}
+    assert all(len(port["security_groups"]) == 1 for port in shown.values())
+    assert {id: port["tags"] for id, port in shown.items() if port["tags"]} == {first: ["first"], last: ["last"]}
+    assert bench.get(f"/ports/{last}")["port"] == shown[last]
