@@ -178,7 +178,7 @@ def test_finding_by_name(operator: Session, noun: str) -> None:
 
 def test_finding_without_the_right_to_list(user: Session) -> None:
     done = user.run("--debug", "user", "show", "demo")
-    assert requests_in(done.stderr)[2:] == ["GET /identity/v3/users/demo 404", "GET /identity/v3/users?name=demo 403"]
+    assert requests_in(done.stderr)[2:] == ["GET /identity/v3/users/demo 403", "GET /identity/v3/users?name=demo 403"]
     assert done.returncode == 1 and "403" in done.stderr
 
 

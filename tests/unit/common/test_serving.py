@@ -300,6 +300,14 @@ def test_an_application_that_lets_network_errors_through(server: HttpServer, kin
     assert found == [500]
 
 
+def closed_by_server(sock: socket.socket) -> bool:
+    sock.settimeout(0)
+    try:
+        return sock.recv(100) == b""
+    except BlockingIOError:
+        return False
+
+
 def test_no_more_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a process may open no more, the connections that have been idle for longest make room."""
     server = HttpServer(application, ("127.0.0.1", 0), threads=4)
@@ -326,7 +334,9 @@ def test_no_more_files(monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             for fd in fillers:
                 os.close(fd)
-        assert idle[0].recv(100) == b""
+        closed = [number for number, s in enumerate(idle[:30]) if closed_by_server(s)]
+        # The first may still have had a thread with them for the moment in which another request may come.
+        assert len(closed) == 16 and max(closed) < 25
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for s in idle:
