@@ -39,7 +39,8 @@ def main(state: Path, urls: dict[str, str]) -> None:
     try:
         cloud.start()
         samples.make(cloud)
-        (state / "clouds.yaml").write_text(cloud.clouds_yaml())
+        (state / "clouds.yaml.draft").write_text(cloud.clouds_yaml())
+        (state / "clouds.yaml.draft").rename(state / "clouds.yaml")
         done.wait()
     finally:
         cloud.stop()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -18,13 +19,11 @@ from plain_http import Cloud
 from servers import MariaDB, die_with_parent
 
 
-@pytest.fixture(scope="session")
-def clouds_yaml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`aerie all-in-one` for the whole run; its clouds.yaml has the clouds `aerie` (demo) and `aerie-admin`."""
-    state = tmp_path_factory.mktemp("all-in-one")
-    command = [str(Path(sys.executable).with_name("aerie")), "all-in-one", "--any-port", "--state-dir", str(state)]
-    output = (state / "output").open("w")
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+@contextlib.contextmanager
+def _running(command: list[str], state: Path) -> Iterator[Path]:
+    """The clouds.yaml of the cloud that a command runs in the folder `state`, until the end."""
+    with (state / "output").open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, preexec_fn=die_with_parent)
     try:
         end = time.monotonic() + 300
         while not (state / "clouds.yaml").exists():
@@ -38,7 +37,15 @@ def clouds_yaml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
-        output.close()
+
+
+@pytest.fixture(scope="session")
+def clouds_yaml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """`aerie all-in-one` for the whole run; its clouds.yaml has the clouds `aerie` (demo) and `aerie-admin`."""
+    state = tmp_path_factory.mktemp("all-in-one")
+    command = [str(Path(sys.executable).with_name("aerie")), "all-in-one", "--any-port", "--state-dir", str(state)]
+    with _running(command, state) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -48,23 +55,10 @@ def mariadb_clouds_yaml(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFacto
     names = {d.name: mariadb.create_database() for spec in service.services().values() for d in spec.databases}
     urls = json.dumps({name: mariadb.url(database) for name, database in names.items()})
     program = str(Path(__file__).parent.parent / "mariadb_cloud.py")
-    with (state / "output").open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, program, str(state), urls], stdout=output, stderr=output, preexec_fn=die_with_parent
-        )
     try:
-        end = time.monotonic() + 300
-        while not (state / "clouds.yaml").exists():
-            assert process.poll() is None and time.monotonic() < end, _tail(state)
-            time.sleep(0.1)
-        yield state / "clouds.yaml"
-        assert process.poll() is None, _tail(state)
+        with _running([sys.executable, program, str(state), urls], state) as found:
+            yield found
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
         for name in names.values():
             mariadb.drop_database(name)
 

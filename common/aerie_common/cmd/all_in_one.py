@@ -158,9 +158,11 @@ class AllInOne:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    """A file that nobody else may read."""
-    path.touch(mode=0o600)
-    path.write_text(text)
+    """A file that nobody else may read; whoever waits for it finds it whole."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    draft.replace(path)
 
 
 def run(args: argparse.Namespace) -> int:

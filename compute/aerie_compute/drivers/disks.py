@@ -19,13 +19,12 @@ import errno
 import logging
 import os
 import shutil
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aerie_compute.drivers import config_drive, qemu_img
+from aerie_compute.drivers import config_drive, programs, qemu_img
 from aerie_compute.drivers.base import (
     DriverError,
     FetchImage,
@@ -273,20 +272,9 @@ def _sparse(path: Path, size: int) -> None:
 
 def _tool(*command: str) -> None:
     path = "/usr/local/sbin:/usr/sbin:/sbin:" + os.environ.get("PATH", "/usr/bin:/bin")
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PATH": path},
-            timeout=TOOL_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as exc:
-        raise DriverError(f"{command[0]} did not end within {TOOL_SECONDS} s") from exc
-    if done.returncode != 0:
-        raise DriverError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    status, said = programs.run(command[0], list(command), TOOL_SECONDS, PATH=path)
+    if status != 0:
+        raise DriverError(f"{command[0]} ended with {status}: {said}")
 
 
 def _copy(source: Path, destination: Path) -> None:

@@ -6,10 +6,9 @@ Invariant: no call here lets qemu-img guess a format.
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
+from aerie_compute.drivers import programs
 from aerie_compute.drivers.base import DriverError, HostExhausted
 
 GIB = 1 << 30
@@ -21,25 +20,12 @@ COPY_CPU_SECONDS = 3600
 def run(*args: str, cpu_seconds: int = QUICK_CPU_SECONDS) -> None:
     """Run qemu-img under limits of address space and processor time. Raises DriverError with what it said."""
     command = ["prlimit", f"--as={ADDRESS_SPACE}", f"--cpu={cpu_seconds}", "--", "qemu-img", *args]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env={**os.environ, "LC_ALL": "C"},
-            timeout=cpu_seconds * 4,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as exc:
-        raise DriverError(f"qemu-img {args[0]} did not end within {cpu_seconds * 4} s") from exc
-    if done.returncode == 0:
+    status, said = programs.run(f"qemu-img {args[0]}", command, cpu_seconds * 4, LC_ALL="C")
+    if status == 0:
         return
-    said = done.stderr.strip()[-500:]
     if "No space left on device" in said:
         raise HostExhausted(f"qemu-img {args[0]}: {said}")
-    raise DriverError(f"qemu-img {args[0]} ended with {done.returncode}: {said}")
+    raise DriverError(f"qemu-img {args[0]} ended with {status}: {said}")
 
 
 def create_overlay(path: Path, base: Path, base_format: str, size: int) -> None:
